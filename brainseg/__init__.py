@@ -1,0 +1,3 @@
+"""Tissue maps from MRI scans of heads."""
+
+__version__ = "0.1.0"

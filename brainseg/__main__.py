@@ -1,0 +1,7 @@
+"""``python -m brainseg`` is the program ``brainseg``."""
+
+import sys
+
+from brainseg.cli import main
+
+sys.exit(main())

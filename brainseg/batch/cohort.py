@@ -1,0 +1,141 @@
+"""One mixture for a whole cohort: histograms of the scans (map), their sum and its fit (reduce).
+
+Memory is that of one scan and of a few thousand cells, whatever the number of scans.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainseg import atomic, nifti
+from brainseg.batch.engines import Died, Engine
+from brainseg.errors import BrainsegError, NothingMatchedError
+from brainseg.masking import extract
+from brainseg.mixture import GaussianMixture, Histogram
+from brainseg.volume import Array
+
+log = logging.getLogger(__name__)
+
+MODEL = "group_desc-cohort_mixture.json"
+# Scans come in arbitrary units; these percentiles of the brain become 0 and 1. They lie in the
+# CSF and in the white matter of any adult brain, and no single hot voxel moves them.
+LOW, HIGH = 2.0, 98.0
+# Cells per unit, and how far beyond 0 and 1 they go: a vessel counts as "far", not as how far.
+CELLS = 1024
+MARGIN = 0.5
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The mixture of a cohort and how well it explains each scan.
+
+    Attributes
+    ----------
+    mixture : GaussianMixture
+        In normalised intensity.
+    log_likelihood : Mapping
+        Scan to the mean log-density of its voxels; a scan far below the others is odd.
+    """
+
+    mixture: GaussianMixture
+    log_likelihood: Mapping[str, float]
+
+
+def normalised_histogram(values: Array) -> Histogram:
+    """Count the intensities of one brain in units that scans share.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Bias-corrected intensities inside the brain mask.
+    """
+    low, high = np.percentile(values, [LOW, HIGH])
+    scaled = (values.astype(np.float64) - low) / max(high - low, np.finfo(float).tiny)
+    cells = np.rint(np.clip(scaled, -MARGIN, 1 + MARGIN) * CELLS)
+    return Histogram.from_samples(cells / CELLS)
+
+
+def histogram_of(scan: Path) -> Histogram | None:
+    """Read the histogram of a finished scan; None, with a warning, when it cannot be read.
+
+    Parameters
+    ----------
+    scan : Path
+        Folder and prefix of its files, ``OUT/sub-01/anat/sub-01``.
+    """
+    try:
+        corrected = nifti.load(scan.with_name(f"{scan.name}_desc-preproc_T1w.nii.gz"))
+        path = scan.with_name(f"{scan.name}_desc-brain_mask.nii.gz")
+        mask, _ = nifti.load_labels(path, reference=corrected)
+        return normalised_histogram(extract(corrected.volume.data, mask.data > 0))
+    except BrainsegError as error:
+        log.warning("%s: left out of the cohort's model (%s)", scan.name, error)
+        return None
+
+
+def fit_cohort(scans: Sequence[Path], components: int, engine: Engine) -> Cohort:
+    """Fit one mixture to all scans.
+
+    Parameters
+    ----------
+    scans : sequence of Path
+        As for `histogram_of`, which is the engine's work.
+    components : int
+    engine : Engine
+
+    Raises
+    ------
+    NothingMatchedError
+        When no scan could be read.
+    """
+    histograms: dict[str, Histogram] = {}
+    with engine:
+        for scan in scans:
+            engine.submit(scan)
+        while engine.pending:
+            scan, histogram = engine.next()
+            if isinstance(histogram, Died):
+                log.warning("%s: left out, its worker died (%s)", scan.name, histogram.how)
+            elif histogram is not None:
+                histograms[scan.name] = histogram
+    if not histograms:
+        raise NothingMatchedError("no scan could be read for the cohort's model")
+    # In order of name, so that the sum has the same bits whichever scan came first.
+    total = sum(histograms[name] for name in sorted(histograms))
+    mixture = GaussianMixture(components, random_state=0).fit(total)
+    return Cohort(
+        mixture,
+        {
+            name: float(h.counts @ mixture.log_prob(h.values) / h.total)
+            for name, h in sorted(histograms.items())
+        },
+    )
+
+
+def write_cohort(out: Path, cohort: Cohort) -> Path:
+    """Write the cohort's mixture.
+
+    Raises
+    ------
+    CannotCreateError, OutputError
+    """
+    mixture = cohort.mixture
+    content: dict[str, Any] = {
+        "weights": np.asarray(mixture.weights_).tolist(),
+        "means": np.asarray(mixture.means_).tolist(),
+        "covariances": np.asarray(mixture.covariances_).tolist(),
+        "converged": bool(mixture.converged_),
+        "log_likelihood": float(mixture.history_[-1]),
+        "normalisation": f"percentiles {LOW:g} and {HIGH:g} of each brain are 0 and 1",
+        "scans": {name: {"log_likelihood": v} for name, v in cohort.log_likelihood.items()},
+    }
+    path = out / MODEL
+    atomic.write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return path

@@ -1,0 +1,138 @@
+"""A Dask cluster: one that the user has, or a local one; needs the extra ``brainseg[dask]``."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from brainseg.batch.engines import Died
+from brainseg.errors import NoInputError, TemporaryError, UsageError
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 30
+# How often the size of the cluster is looked at; workers come and go.
+POLL_S = 2.0
+SILENCE_S = 60.0
+
+
+class DaskEngine:
+    """Does tasks on a Dask cluster, which starts lost ones again by itself.
+
+    Parameters
+    ----------
+    work : callable
+        As for `LocalEngine`; brainseg must be installed where the workers run.
+    scheduler : str or None
+        For example ``tcp://node7:8786``; None starts workers on this machine.
+    workers : int
+        Processes of the local cluster.
+    memory : int
+        Bytes that they may take together.
+    """
+
+    def __init__(
+        self, work: Callable[[Any], Any], *, scheduler: str | None, workers: int, memory: int
+    ) -> None:
+        try:
+            import dask
+            from distributed import Client, LocalCluster
+        except ImportError as error:
+            raise UsageError(
+                "--engine dask: dask is not installed; pip install 'brainseg[dask]'"
+            ) from error
+        self._work = work
+        self._cluster: Any = None
+        if scheduler is None:
+            # A death is told at once; who submitted the task decides whether it is tried again.
+            with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+                self._cluster = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    memory_limit=memory // workers,
+                    dashboard_address=":0",
+                    silence_logs=logging.CRITICAL,
+                )
+        try:
+            self._client: Any = Client(self._cluster or scheduler, timeout=CONNECT_S)
+        except (OSError, ValueError) as error:
+            raise NoInputError(
+                f"--scheduler {scheduler}: no Dask scheduler answers there ({error})"
+            ) from error
+        self._waiting: deque[Any] = deque()
+        self._running: dict[Any, Any] = {}
+
+    @property
+    def pending(self) -> int:
+        """Number of tasks submitted and not yet returned."""
+        return len(self._waiting) + len(self._running)
+
+    def submit(self, task: Any) -> None:
+        """Take a task."""
+        self._waiting.append(task)
+
+    def next(self) -> tuple[Any, Any]:
+        """Wait for a task to end; sends as many as there are threads in the cluster.
+
+        A longer queue on the workers would make each death look like the fault of every task in
+        the queue, and Dask would give up on those too.
+
+        Raises
+        ------
+        TemporaryError
+            When the scheduler has gone.
+        """
+        from distributed import wait
+
+        told = time.monotonic()
+        while True:
+            threads = sum(
+                w["nthreads"] for w in self._client.scheduler_info(-1)["workers"].values()
+            )
+            while self._waiting and len(self._running) < max(1, threads):
+                task = self._waiting.popleft()
+                # Pure tasks of equal arguments are done once; one submitted again shall run again.
+                self._running[self._client.submit(self._work, task, pure=False)] = task
+            if threads == 0 and time.monotonic() - told > SILENCE_S:
+                log.warning("the Dask cluster has no workers; waiting for some")
+                told = time.monotonic()
+            try:
+                done = wait(list(self._running), POLL_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                done = set()
+            if self._client.status != "running":
+                raise TemporaryError("the Dask scheduler has gone; run again to resume")
+            for future in done:
+                return self._running.pop(future), self._outcome(future)
+
+    def _outcome(self, future: Any) -> Any:
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            return future.result()
+        except (KilledWorker, CancelledError) as error:
+            return Died(type(error).__name__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(Exception):
+            self._client.cancel(list(self._running), force=True)
+        self._waiting.clear()
+        self._running.clear()
+        with suppress(Exception):
+            self._client.close(timeout=2)
+        if self._cluster is not None:
+            with suppress(Exception):
+                self._cluster.close(timeout=3)

@@ -1,0 +1,181 @@
+"""One lock per scan, as a file, so that any number of runs may share an output folder.
+
+A lock of `flock` or `fcntl` vanishes with its process, but does not reach other machines on every
+network file system. A file made by a hard link does; what it lacks is a sign of death. So it names
+its holder (host, process, start time: a process number is used again) and is touched as long as
+the holder lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from brainseg import atomic
+from brainseg.errors import TemporaryError
+
+HEARTBEAT_S = 10.0
+# Longer than any library call holds the interpreter, for example a registration of a large scan.
+SILENCE_S = 180.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock.
+
+    Attributes
+    ----------
+    place : str
+        Host, boot and process namespace: within one place process numbers can be compared.
+    pid : int
+    started : str
+        Start time of the process in clock ticks since boot; empty where it is not known.
+    token : str
+        Distinguishes two locks of one process.
+    """
+
+    place: str
+    pid: int
+    started: str
+    token: str
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the lock `path` during the body.
+
+    Raises
+    ------
+    TemporaryError
+        When somebody who lives holds it.
+    CannotCreateError, OutputError
+        When the lock cannot be written.
+    """
+    me = Holder(_place(), os.getpid(), _start_time(os.getpid()) or "", uuid.uuid4().hex)
+    with atomic.explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _create(path, me):
+            seen = _read(path)
+            if not is_stale(path, seen):
+                pid = "" if seen is None else f" by process {seen.pid}"
+                raise TemporaryError(
+                    f"{path.stem}: is being segmented{pid} in another run; wait for it"
+                )
+            _break(path, seen)
+            if not _create(path, me):
+                raise TemporaryError(f"{path.stem}: another run took it just now; wait for it")
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(path, stop), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        with suppress(OSError):
+            if _read(path) == me:
+                path.unlink()
+
+
+def is_stale(path: Path, seen: Holder | None) -> bool:
+    """Say whether the holder of a lock is dead: gone from this place, or silent elsewhere."""
+    if seen is not None and seen.place == _place():
+        now = _start_time(seen.pid)
+        return now is None or (bool(seen.started) and now != seen.started)
+    try:
+        # Both times come from the file system's clock, so clocks of hosts need not agree.
+        probe = atomic.scratch_path(path.with_suffix(f".{uuid.uuid4().hex[:8]}"))
+        probe.touch()
+        now_there = probe.stat().st_mtime
+        probe.unlink()
+        return now_there - path.stat().st_mtime > SILENCE_S
+    except FileNotFoundError:
+        # Released while we looked.
+        return True
+
+
+def _create(path: Path, me: Holder) -> bool:
+    """Make the lock with its content in one step; False when it exists."""
+    scratch = atomic.scratch_path(path.with_suffix(f".{me.token[:8]}"))
+    scratch.write_text(json.dumps(asdict(me)), encoding="utf-8")
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # No hard links on this file system; exclusive creation is the next best thing.
+        try:
+            with path.open("x", encoding="utf-8") as stream:
+                stream.write(json.dumps(asdict(me)))
+        except FileExistsError:
+            return False
+    finally:
+        scratch.unlink(missing_ok=True)
+    return True
+
+
+def _break(path: Path, seen: Holder | None) -> None:
+    """Remove a stale lock, once, however many find it stale at the same time."""
+    guard = path.with_suffix(".break")
+    try:
+        guard.touch(exist_ok=False)
+    except FileExistsError:
+        with suppress(FileNotFoundError):
+            if is_stale(guard, None):
+                guard.unlink()
+        return
+    try:
+        if _read(path) == seen:
+            path.unlink(missing_ok=True)
+    finally:
+        guard.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Holder | None:
+    try:
+        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _beat(path: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_S):
+        with suppress(OSError):
+            os.utime(path)
+
+
+def _place() -> str:
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _start_time(pid: int) -> str | None:
+    """Start time of a living process; None when there is none; empty when it is not known."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return ""
+        return ""
+    except OSError:
+        return ""
+    # The name of the program, in brackets, may hold spaces and brackets itself.
+    fields = status.rpartition(")")[2].split()
+    # A zombie has died; nobody has looked at it yet.
+    return None if fields[0] in ("Z", "X") else fields[19]

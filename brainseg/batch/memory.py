@@ -1,0 +1,58 @@
+"""How much memory a scan needs, how much there is, and how much was used."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+# Of a worker that has imported everything and run nothing.
+IDLE_BYTES = 350 << 20
+# Measured peaks above that, divided by voxels; see pipelines/benchmark_batch.py.
+BYTES_PER_VOXEL = 100
+# Of a whole head at 1 mm, 256 x 256 x 176.
+TYPICAL_VOXELS = 11_534_336
+# Of a worker that only reads a scan and its mask.
+READING_BYTES = 600 << 20
+# Left to the system and to the process that hands out the scans.
+SHARE = 0.9
+
+
+def needed(voxels: int) -> int:
+    """Estimate the bytes that segmenting a scan takes."""
+    return IDLE_BYTES + BYTES_PER_VOXEL * voxels
+
+
+def available() -> int:
+    """Bytes that this process and its children may take: of the machine, or of its container."""
+    limits = [_free_of_machine()]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limits.append(int(Path(path).read_text()))
+    return int(SHARE * min(limits))
+
+
+def _free_of_machine() -> int:
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def reset_peak() -> None:
+    """Begin a new measurement of the peak; where the system has no such thing, keep the old."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb() -> float:
+    """Largest resident memory since `reset_peak`, in MiB."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) / 1024, 1)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)

@@ -1,0 +1,254 @@
+"""A study from its dataset to its derivatives: plan, hand out, survive, sum up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import brainseg
+from brainseg import atomic, derivatives
+from brainseg.batch.discovery import Found
+from brainseg.batch.engines import Died, Engine
+from brainseg.batch.ledger import Entry, Ledger
+from brainseg.batch.work import MAX_DEATHS, Outcome, Task, look, settle, settled
+from brainseg.config import SegmentConfig
+from brainseg.derivatives import Target
+from brainseg.errors import OutputError, TemporaryError
+from brainseg.run import Job
+
+log = logging.getLogger(__name__)
+
+# How a study names its input in BIDS URIs.
+SOURCE = "raw"
+# A scan held by another run is looked at this often, and given up after this long.
+BUSY_PAUSE_S = 5.0
+BUSY_PATIENCE_S = 900.0
+
+Told = Callable[[Task, Outcome], None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A task with what the ledger says of it.
+
+    Attributes
+    ----------
+    task : Task
+    entry : Entry or None
+    why : str or None
+        Why it must be run; None when it is settled.
+    """
+
+    task: Task
+    entry: Entry | None
+    why: str | None
+
+
+def make_tasks(
+    found: Sequence[Found], out: Path, config: SegmentConfig, *, report: bool = True
+) -> list[Task]:
+    """Make the tasks of one run; outputs keep the entities and folders of their sources."""
+    run = uuid.uuid4().hex
+    return [
+        Task(
+            Job(
+                scan.path,
+                Target(
+                    folder=out / scan.folder,
+                    root=out,
+                    prefix=scan.name.prefix,
+                    suffix=scan.name.suffix,
+                    source=f"bids:{SOURCE}:{scan.folder}/{scan.path.name}",
+                ),
+            ),
+            config,
+            report,
+            run,
+        )
+        for scan in found
+    ]
+
+
+def plan(tasks: Sequence[Task]) -> list[Planned]:
+    """Look every task up in the ledger; those that were interrupted most come last.
+
+    A scan that takes the whole run down with it thus keeps no other from being done.
+    """
+    planned = [Planned(task, *look(task)) for task in tasks]
+
+    def interruptions(item: Planned) -> int:
+        entry = item.entry
+        return 0 if entry is None or entry.state == "done" else entry.attempts
+
+    return sorted(planned, key=interruptions)
+
+
+def run(
+    planned: Sequence[Planned],
+    make_engine: Callable[[int], Engine],
+    *,
+    stop_on_first_crash: bool = False,
+    told: Told = lambda task, outcome: None,
+) -> dict[str, Outcome]:
+    """Do what is to be done.
+
+    Parameters
+    ----------
+    planned : sequence of Planned
+    make_engine : callable
+        Makes the engine for a number of tasks; not called when nothing is to be done.
+    stop_on_first_crash : bool
+        Begin no other scan once one has failed.
+    told : callable
+        Told each task and its outcome.
+
+    Returns
+    -------
+    dict
+        Name of each scan to its outcome; scans not begun are absent.
+    """
+    outcomes: dict[str, Outcome] = {}
+
+    def settle_as(task: Task, outcome: Outcome) -> None:
+        outcomes[task.scan] = outcome
+        told(task, outcome)
+
+    to_do = []
+    for item in planned:
+        if item.why is None and item.entry is not None:
+            settle_as(item.task, settled(item.entry))
+        else:
+            to_do.append(item.task)
+    if not to_do:
+        return outcomes
+    atomic.sweep(to_do[0].job.target.root)
+    for folder in ("locks", "scans", ""):
+        atomic.sweep(to_do[0].job.target.root / "logs" / folder)
+    open_: dict[str, Task] = {}
+    try:
+        with make_engine(len(to_do)) as engine:
+            _drive(engine, to_do, open_, settle_as, stop_on_first_crash)
+    finally:
+        for task in open_.values():
+            settle(task)
+    return outcomes
+
+
+def _drive(
+    engine: Engine,
+    tasks: list[Task],
+    open_: dict[str, Task],
+    settle_as: Told,
+    stop_on_first_crash: bool,
+) -> None:
+    """Hand tasks to the engine until each has an outcome; `open_` holds those without."""
+    deaths: Counter[str] = Counter()
+    busy: list[Task] = []
+    patience = time.monotonic() + BUSY_PATIENCE_S
+    for task in tasks:
+        open_[task.scan] = task
+        engine.submit(task)
+    while engine.pending or busy:
+        if not engine.pending:
+            # Only scans that another run is at remain.
+            time.sleep(BUSY_PAUSE_S)
+            for task in busy:
+                engine.submit(task)
+            busy.clear()
+        task, outcome = engine.next()
+        if isinstance(outcome, Died):
+            deaths[task.scan] += 1
+            # The ledger counts deaths too and ends this sooner, unless it cannot be written.
+            if deaths[task.scan] <= MAX_DEATHS:
+                log.warning("%s: its worker died (%s); it is tried again", task.scan, outcome.how)
+                engine.submit(task)
+                continue
+            outcome = Outcome("failed", f"its worker died each time ({outcome.how})", 1)
+        if outcome.state == "busy" and time.monotonic() < patience:
+            busy.append(task)
+            continue
+        open_.pop(task.scan, None)
+        settle_as(task, outcome)
+        if outcome.state in ("failed", "quarantined") and stop_on_first_crash:
+            log.warning("stopping at the first failure, as asked; what was complete is kept")
+            return
+        if outcome.code == OutputError.exit_code:
+            log.error("the disk is full or broken; stopping: make room and run again to resume")
+            return
+
+
+def exit_code(outcomes: dict[str, Outcome]) -> int:
+    """Exit code of a run: that of its failures where they agree, else 1; 0 without any."""
+    codes = {o.code for o in outcomes.values() if o.state in ("failed", "quarantined")}
+    if not codes:
+        busy = any(o.state == "busy" for o in outcomes.values())
+        return TemporaryError.exit_code if busy else 0
+    return codes.pop() if len(codes) == 1 else 1
+
+
+def describe(out: Path, dataset: Path) -> None:
+    """Write what the derivative dataset is, where it came from and what made it.
+
+    Raises
+    ------
+    CannotCreateError, OutputError
+    """
+    made_by: dict[str, object] = {"Name": "brainseg", "Version": brainseg.__version__}
+    # Set when the image is built.
+    tag = os.environ.get("BRAINSEG_CONTAINER_TAG")
+    if tag:
+        kind = "apptainer" if "APPTAINER_NAME" in os.environ else "docker"
+        made_by["Container"] = {"Type": kind, "Tag": tag}
+    source = _source(dataset)
+    link = Path(os.path.relpath(dataset.resolve(), out.resolve())).as_posix()
+    derivatives.describe_dataset(
+        out,
+        {"GeneratedBy": [made_by], "DatasetLinks": {SOURCE: link}}
+        | ({"SourceDatasets": [source]} if source else {}),
+    )
+
+
+def write_summary(out: Path, outcomes: dict[str, Outcome]) -> None:
+    """Write ``logs/summary.tsv``: every scan of the ledger, and what this run did with it.
+
+    Raises
+    ------
+    CannotCreateError, OutputError
+    """
+    ledger = Ledger(out)
+    rows = ["scan\tstate\tthis_run\treason\tattempts\tseconds\tpeak_memory_mb"]
+    entries = {entry.scan: entry for entry in ledger.entries()}
+    for scan in sorted(entries.keys() | outcomes.keys()):
+        entry, outcome = entries.get(scan), outcomes.get(scan)
+        reason = "" if outcome is None or outcome.state == "done" else outcome.reason
+        if not reason and entry is not None and entry.error is not None:
+            reason = entry.error.reason
+        cells = [
+            scan,
+            "n/a" if entry is None else entry.state,
+            "n/a" if outcome is None else outcome.state,
+            " ".join(reason.split()) or "n/a",
+            "n/a" if entry is None else str(entry.attempts),
+            "n/a" if entry is None else f"{sum(entry.seconds.values()):.1f}",
+            "n/a" if entry is None or entry.peak_memory_mb is None else f"{entry.peak_memory_mb}",
+        ]
+        rows.append("\t".join(cells))
+    atomic.write_text(out / "logs" / "summary.tsv", "\n".join(rows) + "\n")
+
+
+def _source(dataset: Path) -> dict[str, str]:
+    """Return DOI and version of the source dataset, where it tells them."""
+    try:
+        description = json.loads((dataset / "dataset_description.json").read_text("utf-8"))
+        doi = description.get("DatasetDOI")
+        version = description.get("DatasetVersion", description.get("Version"))
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return {"DOI": str(doi)} | ({"Version": str(version)} if version else {}) if doi else {}

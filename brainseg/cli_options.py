@@ -1,0 +1,109 @@
+"""What the parts of the command line share: the parser, and options common to commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+from brainseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from brainseg.config import SegmentConfig
+
+Command = Callable[[argparse.Namespace], int]
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a usage error is a `UsageError` (exit code 64, as sysexits has it)."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a usage error instead of ending the program here."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def add_command(
+    commands: Commands, name: str, does: str, example: str, run: Command
+) -> argparse.ArgumentParser:
+    """Add a command to the program, with what all commands have."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=does, description=does, epilog=f"Example: brainseg {example}"
+    )
+    parser.set_defaults(command=run)
+    talk = parser.add_mutually_exclusive_group()
+    talk.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+    talk.add_argument("-v", "--verbose", action="store_true", help="say more, with tracebacks")
+    return parser
+
+
+def add_segment_options(parser: argparse._ActionsContainer) -> None:
+    """Add options that say how a scan is segmented; the same for one scan and for a study."""
+    parser.add_argument(
+        "--brain-extraction",
+        default="network",
+        choices=("network", "atlas", "deepbet"),
+        help="how the brain is found (default: network)",
+    )
+    parser.add_argument(
+        "--tissues",
+        default="six",
+        metavar="N|NAME",
+        help="six, three, anatomical, or a number of intensity classes (default: six)",
+    )
+    parser.add_argument(
+        "--bias",
+        default="em",
+        choices=("em", "n4", "none"),
+        help="bias field: inside EM, N4 before it, or not at all (default: em)",
+    )
+    parser.add_argument(
+        "--prior",
+        default="atlas",
+        choices=("atlas", "tied", "none"),
+        help="atlas: classes tied to their tissues and to the head atlas; tied: without the "
+        "atlas; none: plain maximum likelihood (default: atlas)",
+    )
+    parser.add_argument(
+        "--smooth",
+        type=float,
+        metavar="BETA",
+        help="strength of the neighbourhood prior; 0 is the pure mixture",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
+    parser.add_argument("--no-report", action="store_true", help="skip the QC page")
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add the option of commands that do one scan at a time."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=usable_cores(),
+        help="threads at most; the result is the same (default: the cores that may be used)",
+    )
+
+
+def segment_config(args: argparse.Namespace, *, threads: int) -> SegmentConfig:
+    """Make the configuration that the options of `add_segment_options` ask for."""
+    from brainseg.config import SegmentConfig
+
+    mask = getattr(args, "mask", "auto")
+    return SegmentConfig(
+        mask=mask if mask in ("auto", "none") else "file",
+        brain_extraction=args.brain_extraction,
+        tissues=args.tissues,
+        bias=args.bias,
+        prior=args.prior,
+        smooth=args.smooth,
+        seed=args.seed,
+        threads=threads,
+    )
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

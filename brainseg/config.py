@@ -1,0 +1,69 @@
+"""What a segmentation is asked to do; validated once, knows no argparse and no environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from brainseg import tissues
+from brainseg.errors import UsageError
+
+MASKS = ("auto", "none", "file")
+ROUTES = ("network", "atlas", "deepbet")
+BIAS = ("em", "n4", "none")
+PRIORS = ("atlas", "tied", "none")
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """Options of `brainseg.segment.segment`.
+
+    Attributes
+    ----------
+    mask : str
+        ``auto`` extracts the brain, ``none`` takes what is not background, ``file`` expects a mask.
+    brain_extraction : str
+        Route of ``auto``: ``network``, ``atlas`` or ``deepbet``.
+    tissues : str
+        Name of a tissue table or a number of classes.
+    bias : str
+        ``em`` estimates the field together with the mixture, ``n4`` before it, ``none`` not at all.
+    prior : str
+        ``atlas`` places the head atlas on the scan and ties classes to their tissues, ``tied`` does
+        only the latter, ``none`` is plain maximum likelihood.
+    smooth : float or None
+        Strength of the Markov prior; 0 is the pure mixture, None the measured default.
+    seed : int
+        Seed of everything random.
+    threads : int
+        Threads at most; the result does not depend on it.
+    """
+
+    mask: str = "auto"
+    brain_extraction: str = "network"
+    tissues: str = "six"
+    bias: str = "em"
+    prior: str = "atlas"
+    smooth: float | None = None
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _one_of("--mask", self.mask, MASKS)
+        _one_of("--brain-extraction", self.brain_extraction, ROUTES)
+        _one_of("--bias", self.bias, BIAS)
+        _one_of("--prior", self.prior, PRIORS)
+        tissues.table(self.tissues)
+        if self.smooth is not None and not 0 <= self.smooth <= 10:
+            raise UsageError(f"--smooth: {self.smooth} is outside 0 to 10; 0 switches it off")
+        if self.tissues == "anatomical" and self.prior != "atlas":
+            raise UsageError("--tissues anatomical rests on the atlas; leave --prior at atlas")
+        if self.seed < 0:
+            raise UsageError(f"--seed: {self.seed} is negative; use 0 or more")
+        if self.threads < 1:
+            raise UsageError(f"--threads: {self.threads} is too few; use 1 or more")
+
+
+def _one_of(option: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{option}: {value!r} is not known; use one of {', '.join(allowed)}")

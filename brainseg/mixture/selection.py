@@ -1,0 +1,167 @@
+"""Comparing mixtures by likelihood: held-out data, AIC, BIC and ICL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from brainseg.errors import DataError
+from brainseg.mixture.arrays import as_sample_weight, as_samples
+from brainseg.mixture.blas import one_blas_thread
+from brainseg.mixture.densities import normalise
+from brainseg.mixture.em import joints
+from brainseg.mixture.gaussian_mixture import GaussianMixture
+from brainseg.mixture.model import Mixture
+from brainseg.mixture.rician import RicianMixture
+from brainseg.mixture.samples import Samples
+from brainseg.mixture.starts import prepare
+from brainseg.mixture.student import StudentMixture
+
+FAMILIES = ("gaussian", "student", "rician")
+CRITERIA = ("held_out", "aic", "bic", "icl")
+# A fifth of the samples judges mixtures fitted to the others.
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One row of the table.
+
+    Attributes
+    ----------
+    family, covariance_type : str
+    n_components, n_parameters : int
+    log_likelihood : float
+        Per sample, of the fit to all samples (nats).
+    held_out : float
+        Per sample, of the fifth that the fit did not see; larger is better.
+    aic, bic, icl : float
+        Smaller is better. Akaike, IEEE Trans. Autom. Control 19 (1974) 716-723,
+        doi:10.1109/TAC.1974.1100705; Schwarz, Ann. Statist. 6 (1978) 461-464,
+        doi:10.1214/aos/1176344136; Biernacki, Celeux & Govaert, IEEE Trans. PAMI 22 (2000)
+        719-725, doi:10.1109/34.865189 (BIC plus twice the entropy of the responsibilities).
+    converged : bool
+    """
+
+    family: str
+    covariance_type: str
+    n_components: int
+    n_parameters: int
+    log_likelihood: float
+    held_out: float
+    aic: float
+    bic: float
+    icl: float
+    converged: bool
+
+    @property
+    def name(self) -> str:
+        """Family, with the covariance type where there is a choice."""
+        return self.family + (f" {self.covariance_type}" if self.covariance_type else "")
+
+
+def select_model(
+    X: ArrayLike,
+    components: Iterable[int],
+    *,
+    covariance_types: Iterable[str] = ("full",),
+    families: Iterable[str] = ("gaussian",),
+    sample_weight: ArrayLike | None = None,
+    random_state: int = 0,
+    **options: Any,
+) -> list[Candidate]:
+    """Fit every combination and judge it.
+
+    Parameters
+    ----------
+    X : array_like, shape (n,) or (n, D)
+    components : iterable of int
+    covariance_types : iterable of str
+        For Gaussians; in one channel all but ``tied`` are the same model.
+    families : iterable of {"gaussian", "student", "rician"}
+    sample_weight : array_like, shape (n,), optional
+    random_state : int
+        Of the split and of the starts.
+    **options
+        To the mixtures, e.g. ``n_init``, ``tol``.
+
+    Returns
+    -------
+    list of Candidate
+        By family, covariance type, and number of components.
+
+    Raises
+    ------
+    ValueError
+        When a family is unknown.
+    """
+    x = as_samples(X)
+    weight = as_sample_weight(sample_weight, len(x))
+    if len(x) < _FOLDS:
+        raise DataError(f"{len(x)} samples are too few to hold some out; give {_FOLDS} or more")
+    judges = np.random.default_rng(random_state).permutation(len(x)) % _FOLDS == 0
+    parts = []
+    for rows in (np.ones(len(x), dtype=bool), ~judges, judges):
+        w = None if weight is None else weight[rows]
+        parts.append((x[rows], w, prepare(x[rows], 1, w)[0]))
+    (whole, whole_weight, all_rows), (train, train_weight, _), (_, _, held_rows) = parts
+    table = []
+    for family in families:
+        if family not in FAMILIES:
+            raise ValueError(f"family {family!r} is not known; use some of {FAMILIES}")
+        for kind in covariance_types if family == "gaussian" else ("",):
+            for k in components:
+                mixture = _mixture(family, kind, k, random_state=random_state, **options)
+                mixture.fit(train, sample_weight=train_weight)
+                held_out, _ = _judge(mixture, held_rows)
+                mixture.fit(whole, sample_weight=whole_weight)
+                fitted, entropy = _judge(mixture, all_rows)
+                p, n = mixture.n_parameters, all_rows.total
+                bic = -2 * n * fitted + p * float(np.log(n))
+                table.append(
+                    Candidate(
+                        family=family,
+                        covariance_type=kind,
+                        n_components=k,
+                        n_parameters=p,
+                        log_likelihood=fitted,
+                        held_out=held_out,
+                        aic=-2 * n * fitted + 2 * p,
+                        bic=bic,
+                        icl=bic + 2 * n * entropy,
+                        converged=mixture.converged_,
+                    )
+                )
+    return table
+
+
+def best(table: list[Candidate], criterion: str) -> Candidate:
+    """Return the winner by ``held_out`` (the largest) or ``aic``, ``bic``, ``icl`` (smallest)."""
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion {criterion!r}; use one of {CRITERIA}")
+    sign = 1 if criterion == "held_out" else -1
+    return max(table, key=lambda row: sign * getattr(row, criterion))
+
+
+def _mixture(family: str, kind: str, k: int, **options: Any) -> Mixture[Any]:
+    if family == "student":
+        return StudentMixture(k, **options)
+    if family == "rician":
+        return RicianMixture(k, **options)
+    return GaussianMixture(k, covariance_type=kind, **options)
+
+
+def _judge(mixture: Mixture[Any], rows: Samples) -> tuple[float, float]:
+    """Log-likelihood and entropy of the responsibilities, both per sample."""
+    likelihood = entropy = 0.0
+    with one_blas_thread():
+        for block, joint in joints(rows, mixture.state):
+            log_prob = normalise(joint)
+            likelihood += float((block.weight * log_prob).sum())
+            plogp = joint * np.log(np.maximum(joint, 1e-300))
+            entropy -= float((block.weight * plogp.sum(axis=1)).sum())
+    return likelihood / rows.total, entropy / rows.total

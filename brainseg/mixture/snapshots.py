@@ -1,0 +1,68 @@
+"""EM at work, step by step, for pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from brainseg.mixture.gaussian_mixture import GaussianMixture
+from brainseg.mixture.histogram import Histogram
+
+CYCLES = (0, 1, 2, 5, 20)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The mixture after some cycles of plain EM.
+
+    Attributes
+    ----------
+    cycle : int
+        0 is the start.
+    mixture : GaussianMixture
+    log_likelihood : float
+        Per sample (nats).
+    """
+
+    cycle: int
+    mixture: GaussianMixture
+    log_likelihood: float
+
+
+def snapshots(
+    X: ArrayLike | Histogram,
+    n_components: int,
+    *,
+    cycles: tuple[int, ...] = CYCLES,
+    init: Any = "kmeans",
+    random_state: int = 0,
+    **options: Any,
+) -> list[Snapshot]:
+    """Run plain EM and look at it after given numbers of cycles.
+
+    Parameters
+    ----------
+    X : array_like, shape (n,) or (n, D), or Histogram
+    n_components : int
+    cycles : tuple of int
+        In increasing order.
+    init, random_state, **options
+        As of `GaussianMixture`.
+    """
+    out: list[Snapshot] = []
+    start, done = init, 0
+    for cycle in cycles:
+        mixture = GaussianMixture(
+            n_components,
+            init=start,
+            max_iter=cycle - done,
+            tol=0.0,
+            accelerate=False,
+            random_state=random_state,
+            **options,
+        ).fit(X)
+        out.append(Snapshot(cycle, mixture, mixture.log_likelihood_))
+        start, done = mixture, cycle
+    return out

@@ -1,0 +1,136 @@
+"""The table of quality numbers: what each is, where it comes from, and which way is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOWER, HIGHER, NEITHER = "lower", "higher", "–"
+MAGNOTTA = "10.1007/s10278-006-0264-x"
+MRIQC = "10.1371/journal.pone.0184661"
+
+
+@dataclass(frozen=True)
+class Number:
+    """One quality number.
+
+    Attributes
+    ----------
+    key : str
+        Name in JSON and TSV.
+    name : str
+        Name in the page.
+    better : str
+        ``lower``, ``higher``, or a dash where neither end is good.
+    what : str
+        Formula in words.
+    doi : str
+        Source, empty for our own.
+    group : str
+        Heading under which it is shown.
+    """
+
+    key: str
+    name: str
+    better: str
+    what: str
+    doi: str
+    group: str
+
+
+_SIGNAL = "Signal and noise (formulas of MRIQC, doi:10.1371/journal.pone.0184661)"
+_ARTEFACT = "Artefacts (formulas of MRIQC)"
+_FIT = "Mask and mixture (our own)"
+_STATS = "Intensity of each tissue, corrected for bias (formulas of MRIQC)"
+
+TISSUES = ("csf", "gm", "wm")
+
+SUMMARISED = {"csf": "CSF", "gm": "GM", "wm": "WM", "bg": "Air"}
+STATISTICS = {
+    "mean": "mean", "stdv": "sd", "median": "median", "mad": "MAD × 1.4826", "p05": "5 %",
+    "p95": "95 %", "k": "kurtosis", "n": "voxels",
+}  # fmt: skip
+
+NUMBERS: tuple[Number, ...] = (
+    *(
+        Number(
+            f"snr_{t}", f"SNR of {t.upper()}", HIGHER,
+            "median / (sd · √(n/(n−1))) of voxels at least 85 % this tissue", MAGNOTTA, _SIGNAL,
+        )
+        for t in TISSUES
+    ),
+    *(
+        Number(
+            f"snrd_{t}", f"SNR of {t.upper()}, Dietrich", HIGHER,
+            "median / MAD of air · √(2/(4−π))⁻¹", "10.1002/jmri.20969", _SIGNAL,
+        )
+        for t in TISSUES
+    ),
+    Number("cnr", "CNR", HIGHER, "|mean WM − mean GM| / √(var air + var WM + var GM)",
+           MAGNOTTA, _SIGNAL),
+    Number("cjv", "CJV", LOWER, "(MAD WM + MAD GM) / |median WM − median GM|",
+           "10.3389/fninf.2016.00010", _SIGNAL),
+    Number("efc", "EFC", LOWER, "Shannon entropy of the voxels over its maximum; grows with "
+           "ghosting and motion", "10.1109/42.650886", _ARTEFACT),
+    Number("fber", "FBER", HIGHER, "median energy in the head / median energy in the air",
+           "10.3389/conf.fnins.2015.91.00047", _ARTEFACT),
+    Number("wm2max", "WM2MAX", NEITHER, "median WM / 99.95th percentile of the scan; 0.6 to 0.8 "
+           "is usual, less with bright fat or vessels", MRIQC, _ARTEFACT),
+    Number("inu_range", "INU, range", LOWER, "95th − 5th percentile of the bias field in the brain",
+           "10.1109/TMI.2010.2046908", _ARTEFACT),
+    Number("inu_med", "INU, median", NEITHER, "median of the bias field in the brain; near 1",
+           "10.1109/TMI.2010.2046908", _ARTEFACT),
+    *(
+        Number(f"rpve_{t}", f"rPVE of {t.upper()}", LOWER, "sum of fractions between the 2nd and "
+               "98th percentile / volume in which the tissue occurs", MRIQC, _ARTEFACT)
+        for t in TISSUES
+    ),
+    *(
+        Number(f"icvs_{t}", f"ICV share of {t.upper()}", NEITHER,
+               "volume of the tissue / volume of all three", MRIQC, _ARTEFACT)
+        for t in TISSUES
+    ),
+    *(
+        Number(f"fwhm_{a}", f"FWHM along {a} (mm)", LOWER,
+               "smoothness from the variance of differences of neighbours; voxels, noise and "
+               "anatomy together", "10.1002/mrm.1910330508", _ARTEFACT)
+        for a in ("x", "y", "z")
+    ),
+    Number("fwhm_avg", "FWHM, mean (mm)", LOWER, "mean of the three", "10.1002/mrm.1910330508",
+           _ARTEFACT),
+    Number("loglik_per_voxel", "Log-likelihood per voxel", HIGHER,
+           "of the fitted mixture; compares fits of the same scan only", "", _FIT),
+    Number("bic_per_voxel", "BIC per voxel", LOWER,
+           "(p ln n − 2 n · log-likelihood per voxel) / n, p = 3K − 1 (more than a fit with tied classes has)",
+           "10.1214/aos/1176344136", _FIT),
+    Number("overlap_max", "Largest overlap of neighbours", LOWER,
+           "Bhattacharyya coefficient of neighbouring tissues' Gaussians: 0 apart, 1 the same", "",
+           _FIT),
+    Number("uncertain_share", "Share of uncertain voxels", LOWER,
+           "voxels whose most probable tissue has less than 0.6", "", _FIT),
+    Number("entropy_mean", "Mean entropy", LOWER,
+           "entropy of the responsibilities / log K, mean over the brain", "", _FIT),
+    Number("brain_ml", "Volume of the brain mask (mL)", NEITHER,
+           "600 to 2200 is possible, 1100 to 1800 usual in adults", "", _FIT),
+    Number("mask_cut", "Tissue just outside the mask", LOWER,
+           "share of the 2 mm outside the mask with the intensities of grey or white matter: "
+           "high where cortex was cut off", "", _FIT),
+    Number("mask_bone", "Bone-dark edge of the mask", LOWER,
+           "share of the 2 mm inside the mask that is darker than a quarter of grey matter: "
+           "high where the mask leaks into bone or air", "", _FIT),
+    Number("mask_leak", "Fat-bright edge of the mask", LOWER,
+           "share of the 2 mm inside the mask that is brighter than nearly all white matter: "
+           "high where the mask leaks into fat, marrow or eyes", "", _FIT),
+    Number("mask_at_border", "Mask at the edge of the picture", LOWER,
+           "share of the mask's surface that lies on the edge of the field of view", "", _FIT),
+    Number("mask_pieces", "Mask outside its largest piece", LOWER,
+           "share of the mask that is not connected to the rest", "", _FIT),
+    *(
+        Number(f"summary_{t}_{s}", f"{name}: {words}", NEITHER, words, MRIQC, _STATS)
+        for t, name in SUMMARISED.items()
+        for s, words in STATISTICS.items()
+    ),
+)  # fmt: skip
+
+# Those whose outliers point at odd scans; the summary statistics depend on the scanner's scale.
+LOOKED_AT = tuple(n.key for n in NUMBERS if not n.key.startswith("summary_"))
+BY_KEY = {n.key: n for n in NUMBERS}

@@ -1,0 +1,35 @@
+"""What all pages share: the templates' environment, style sheets and scripts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+
+import jinja2
+from markupsafe import Markup
+
+
+@lru_cache
+def environment() -> jinja2.Environment:
+    """Return the templates of this package, everything escaped."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("brainseg.qc", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def styles(*names: str) -> Markup:
+    """Return style sheets of the package as one text."""
+    return Markup("\n".join(text(n) for n in names))
+
+
+def text(name: str) -> str:
+    """Return a file of the templates' folder."""
+    return (files("brainseg.qc") / "templates" / name).read_text(encoding="utf-8")
+
+
+def vendored(name: str) -> str:
+    """Return a file that the build put beside the package, empty where it did not."""
+    path = files("brainseg.qc") / "vendor" / name
+    return path.read_text(encoding="ascii") if path.is_file() else ""

@@ -1,0 +1,31 @@
+// "Download my rating": one line in the form of qc_ratings.tsv, for those without the server.
+(() => {
+  "use strict";
+  const form = document.getElementById("rating");
+  const opened = Date.now();
+  const clean = (text) => text.replace(/[\t\r\n]+/g, " ").trim();
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const data = new FormData(form);
+    const list = (name) => data.getAll(name).join(",") || "n/a";
+    const columns = JSON.parse(form.dataset.columns);
+    const row = {
+      time: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
+      scan: form.dataset.scan,
+      rater: clean(data.get("rater")) || "anonymous",
+      action: "rate",
+      rating: data.get("rating"),
+      tags: list("tag"),
+      flags: list("flag"),
+      notes: clean(data.get("notes")) || "n/a",
+      seconds: String(Math.round((Date.now() - opened) / 1000)),
+    };
+    const text = `${columns.join("\t")}\n${columns.map((c) => row[c]).join("\t")}\n`;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/tab-separated-values" }));
+    link.download = `${form.dataset.scan}_rating.tsv`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    document.getElementById("saved").textContent = `Saved as ${link.download}.`;
+  });
+})();

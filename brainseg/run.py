@@ -1,0 +1,146 @@
+"""One scan from its file to its files: read, segment, report, write."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brainseg import derivatives, nifti
+from brainseg.bids import split_name
+from brainseg.config import SegmentConfig
+from brainseg.derivatives import Target
+from brainseg.errors import DataError
+from brainseg.nifti import Scan
+from brainseg.segment import Segmentation, segment
+from brainseg.steps import Steps
+from brainseg.volume import BoolArray
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to be segmented.
+
+    Attributes
+    ----------
+    path : Path
+        The T1w scan.
+    target : Target
+        Where its outputs go.
+    mask : Path or None
+        The user's brain mask.
+    index : int or None
+        Which volume of a 4-D file.
+    contrasts : tuple of (name, Path)
+        T2w, FLAIR or PDw scans of the same person.
+    seeds : Path or None
+        Label map of voxels whose tissue is known, on the scan's grid.
+    """
+
+    path: Path
+    target: Target
+    mask: Path | None = None
+    index: int | None = None
+    contrasts: tuple[tuple[str, Path], ...] = ()
+    seeds: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What became of a scan: its segmentation and the files that were written."""
+
+    result: Segmentation
+    files: tuple[Path, ...]
+
+
+def plain_target(path: Path, out: Path) -> Target:
+    """Return where the outputs of a plain file go: straight into `out`, named by its stem."""
+    prefix, suffix = split_name(path)
+    return Target(out, out, prefix, suffix, path.name)
+
+
+def run_scan(
+    job: Job,
+    config: SegmentConfig,
+    *,
+    force: bool = False,
+    report: bool = True,
+    timed: bool = True,
+    steps: Steps | None = None,
+) -> Finished:
+    """Segment one scan and write its outputs.
+
+    Parameters
+    ----------
+    job : Job
+    config : SegmentConfig
+    force : bool
+        Overwrite an earlier result.
+    report : bool
+        Make the QC page.
+    timed : bool
+        Tell the seconds of each step in the record.
+    steps : Steps, optional
+
+    Returns
+    -------
+    Finished
+
+    Raises
+    ------
+    BrainsegError
+        NoInputError, DataError, CannotCreateError or OutputError; nothing is left half-written.
+    """
+    steps = steps or Steps()
+    derivatives.require_free(job.target, force=force)
+    with steps.step("Load"):
+        scan = nifti.load(job.path, index=job.index)
+        mask = None if job.mask is None else load_mask(job.mask, scan)
+        contrasts = {name: nifti.load(path).volume for name, path in job.contrasts}
+        seeds = None
+        if job.seeds is not None:
+            seeds = nifti.load_labels(job.seeds, reference=scan)[0].data
+    for note in scan.notes:
+        log.warning("%s: %s", scan.path.name, note)
+    result = segment(
+        scan.volume,
+        config,
+        mask=mask,
+        finite=scan.finite,
+        contrasts=contrasts,
+        seeds=seeds,
+        steps=steps,
+    )
+    for warning in result.warnings:
+        log.warning("%s: %s", scan.path.name, warning)
+    quality: dict[str, bytes] = {}
+    if report:
+        from brainseg.qc.report import outputs
+
+        with steps.step("Report"):
+            quality = outputs(scan, result, record=derivatives.record(scan, result, timed=timed))
+    with steps.step("Write"):
+        files = derivatives.write(job.target, scan, result, quality=quality, timed=timed)
+    return Finished(result, tuple(files))
+
+
+def load_mask(path: Path, scan: Scan) -> BoolArray:
+    """Read the user's brain mask; every label above 0 is brain.
+
+    Raises
+    ------
+    DataError
+        When it lies on another grid or is empty.
+    """
+    labels, _ = nifti.load_labels(path, reference=scan)
+    mask: BoolArray = labels.data > 0
+    if not mask.any():
+        values = ", ".join(f"{v}" for v in np.unique(labels.data)[:5])
+        raise DataError(
+            f"{path.name}: the mask is empty (its values: {values}); brain is what is above 0"
+        )
+    return mask

@@ -1,0 +1,202 @@
+"""THE path: what happens to a volume, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from brainseg import masking, tissues
+from brainseg.config import SegmentConfig
+from brainseg.coregistration import align_contrast
+from brainseg.errors import DataError
+from brainseg.extraction import Extraction, extract_brain, given_mask, stripped_mask
+from brainseg.priors import place_atlas
+from brainseg.seeded import fit_seeded
+from brainseg.steps import Steps
+from brainseg.tissue_fit import ANATOMY, TissueFit, fit_tissues
+from brainseg.tissues import THREE, TissueTable
+from brainseg.volume import Array, BoolArray, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What came out of `segment`, all on the grid of `volume`.
+
+    Attributes
+    ----------
+    volume : Volume
+        The scan as it went in, float32.
+    brain : Extraction
+        The mask with its route, confidence, checks and warnings.
+    table : TissueTable
+    fit : TissueFit
+        Responsibilities, labels, fractions, bias field and mixture inside the mask.
+    config : SegmentConfig
+    seconds : Mapping
+        Seconds by step.
+    """
+
+    volume: Volume
+    brain: Extraction
+    table: TissueTable
+    fit: TissueFit
+    config: SegmentConfig
+    seconds: Mapping[str, float]
+
+    @property
+    def mask(self) -> BoolArray:
+        """Brain mask, shape (I, J, K)."""
+        return self.brain.mask
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """Label map of the table, shape (I, J, K); 0 is background."""
+        return masking.scatter(self.fit.labels, self.mask)
+
+    @property
+    def three_labels(self) -> NDArray[np.uint8]:
+        """Label map of CSF, GM, WM: the most probable class of each voxel."""
+        return masking.scatter(self.fit.three_labels, self.mask)
+
+    def probability(self, k: int) -> NDArray[np.float32]:
+        """Responsibility of tissue `k` (0-based), shape (I, J, K)."""
+        return masking.scatter(self.fit.responsibilities[:, k], self.mask)
+
+    def fraction(self, k: int) -> NDArray[np.float32]:
+        """Share of CSF, GM or WM (0, 1, 2) in each voxel, shape (I, J, K)."""
+        return masking.scatter(self.fit.fractions[:, k], self.mask)
+
+    @property
+    def preproc(self) -> Volume:
+        """The scan divided by its bias field."""
+        if self.fit.bias is None:
+            return self.volume
+        return self.volume.with_data(self.volume.data / self.fit.bias)
+
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of CSF, GM and WM in mL, from the fractions."""
+        sums = self.fit.fractions.sum(axis=0, dtype=np.float64) * self.volume.voxel_volume
+        return {t.abbreviation: float(v) for t, v in zip(THREE.tissues, sums, strict=True)}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that a reader should know before trusting the result."""
+        return self.brain.warnings + self.fit.warnings
+
+
+def segment(
+    volume: Volume,
+    config: SegmentConfig,
+    *,
+    mask: BoolArray | None = None,
+    finite: BoolArray | None = None,
+    contrasts: Mapping[str, Volume] | None = None,
+    seeds: NDArray[np.integer] | None = None,
+    steps: Steps | None = None,
+) -> Segmentation:
+    """Segment one head.
+
+    Parameters
+    ----------
+    volume : Volume
+        T1w scan, float32, axes in canonical order.
+    config : SegmentConfig
+    mask : ndarray of bool, optional
+        The user's brain mask, for ``config.mask == "file"``.
+    finite : ndarray of bool, optional
+        Where the scan's voxels were finite numbers; others are left out of the brain.
+    contrasts : mapping of name to Volume, optional
+        T2w, FLAIR or PDw of the same person, each on its own grid.
+    seeds : ndarray of int, optional
+        Voxels whose tissue is known (1..K), 0 elsewhere; the mixture is fitted around them.
+    steps : Steps, optional
+        Is told of each step and its seconds.
+
+    Raises
+    ------
+    DataError
+        When there is no brain to be found, or too little of it to fit.
+    """
+    steps = steps or Steps()
+    table = tissues.table(config.tissues)
+    # BLAS sums in an order that depends on its threads; one keeps the bits the same.
+    with threadpool_limits(limits=1):
+        with steps.step("Brain mask"):
+            brain = _find_brain(volume, config, mask).within(finite)
+        _require_values(masking.extract(volume.data, brain.mask), len(table))
+        if seeds is not None:
+            with steps.step("Tissues"):
+                fit = fit_seeded(
+                    volume.data,
+                    brain.mask,
+                    seeds,
+                    zooms=volume.zooms,
+                    table=table,
+                    bias=config.bias,
+                )
+            return Segmentation(volume, brain, table, fit, config, dict(steps.seconds))
+        channels = {}
+        for name, contrast in (contrasts or {}).items():
+            with steps.step(f"Align {name}"):
+                channels[name] = align_contrast(contrast, volume, mask=brain.mask, name=name)
+        atlas = None
+        if config.prior == "atlas" and table.name in ANATOMY:
+            with steps.step("Atlas"):
+                atlas = place_atlas(volume, brain.mask)
+            if atlas is None:
+                brain = brain.warned(_without_atlas(table))
+        with steps.step("Tissues"):
+            fit = fit_tissues(
+                volume.data,
+                brain.mask,
+                volume.zooms,
+                table=table,
+                bias=config.bias,
+                smooth=config.smooth,
+                prior="none" if config.prior == "none" else "tied",
+                seed=config.seed,
+                threads=config.threads,
+                channels=channels,
+                spatial_prior=atlas,
+            )
+    return Segmentation(volume, brain, table, fit, config, dict(steps.seconds))
+
+
+def _find_brain(volume: Volume, config: SegmentConfig, mask: BoolArray | None) -> Extraction:
+    if config.mask == "file":
+        if mask is None:
+            raise ValueError("config.mask is 'file' but no mask was given")
+        return given_mask(volume, mask)
+    if config.mask == "none":
+        return stripped_mask(volume)
+    return extract_brain(
+        volume, route=config.brain_extraction, threads=config.threads, seed=config.seed
+    )
+
+
+def _without_atlas(table: TissueTable) -> str:
+    """Say that the tissues rest on intensities alone, or refuse where they cannot."""
+    if table.name == "anatomical":
+        raise DataError(
+            "the head atlas could not be placed on this scan, and anatomical tissues rest on it; "
+            "is the whole head in view? Otherwise use --tissues six"
+        )
+    return "the head atlas could not be placed; tissues rest on intensities alone"
+
+
+def _require_values(values: Array, n_tissues: int) -> None:
+    if values.size == 0:
+        raise DataError("the brain mask is empty; give one with --mask FILE")
+    # The first thousand voxels settle it for any real scan.
+    if np.unique(values[:1000]).size < n_tissues:
+        distinct = np.unique(values).size
+        if distinct < n_tissues:
+            raise DataError(
+                f"the brain holds only {distinct} different values, too few for {n_tissues} "
+                "tissues; is this a label map? Otherwise ask for fewer with --tissues"
+            )

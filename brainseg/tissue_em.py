@@ -1,0 +1,286 @@
+"""EM for the tissue mixture and the bias field together, on a sample of the voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg.bias import LogField
+from brainseg.mixture import log_gaussian, log_joint, responsibilities
+from brainseg.tissue_model import INTENSITY, Component, Floats, log_mixing
+
+CSF_STEP = 1.2
+"""Pure CSF may be too little to be found: it is expected 1.2 times as far below grey as white
+lies above it (1.0 to 1.5 on T1w, by sequence)."""
+
+# Expected weights of `INTENSITY` in a head, for the choice among starts only.
+_USUAL = np.array([0.08, 0.05, 0.08, 0.3, 0.1, 0.1, 0.29])
+_CSF_TIE = 0.05
+_CSF_STEP_SD = 0.3
+_MEAN_TIE, _COVARIANCE_TIE, _WEIGHT_TIE = 0.5, 0.3, 0.02
+_DEEP_SD = 0.25
+_MIN_VARIANCE = 1e-5
+_STEPS = 25
+_CEREBRUM = frozenset(c.name for c in INTENSITY)
+_TOLERANCE = 2e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Parameters of the components, and the history of the log-likelihood per voxel."""
+
+    weights: Floats
+    means: Floats
+    covariances: Floats
+    history: tuple[float, ...]
+    converged: bool
+
+
+def first_anchors(values: Floats) -> Floats:
+    """Find the intensities of pure CSF, grey and white on the histogram of a T1-like scan.
+
+    Short EM with strictly tied components runs from several guesses; the one that explains the
+    histogram best, with weights as usual in a head, is kept.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Intensities scaled to about 0..1.
+
+    Returns
+    -------
+    ndarray, shape (3,)
+    """
+    counts, edges = np.histogram(values, 400)
+    x, share = (edges[1:] + edges[:-1]) / 2, counts / counts.sum()
+    at = np.interp(np.linspace(0, 1, 101), np.cumsum(share), x)
+    best, anchors = -np.inf, np.array([at[5], at[45], at[90]])
+    for grey in (20, 30, 40, 50, 60):
+        for white in (75, 85, 93):
+            if at[white] - at[grey] < 1e-3:
+                continue
+            score, found = _tied_em(x, share, at[grey], at[white])
+            if score > best:
+                best, anchors = score, found
+    return _apart(anchors, anchors)
+
+
+def _tied_em(x: Floats, share: Floats, grey: float, white: float) -> tuple[float, Floats]:
+    """Forty steps of EM for three anchors, two variances and seven weights."""
+    shares = np.array([c.shares for c in INTENSITY])
+    anchors = np.array([grey - CSF_STEP * (white - grey), grey, white])
+    weights = _USUAL
+    variances = np.full(len(shares), (0.25 * (white - grey)) ** 2)
+    for _ in range(40):
+        means = shares @ anchors
+        log = np.log(weights) - 0.5 * np.log(variances)
+        log = log - 0.5 * (x[:, None] - means) ** 2 / variances
+        top = log.max(axis=1, keepdims=True)
+        resp = np.exp(log - top)
+        total = resp.sum(axis=1, keepdims=True)
+        resp *= share[:, None] / total
+        size = resp.sum(axis=0) + 1e-9
+        anchors, pull = _tie(shares, size / variances, x @ resp / size, anchors, 1.0)
+        if not (anchors[0] < anchors[1] < anchors[2]):
+            return -np.inf, anchors
+        scatter = (resp * (x[:, None] - shares @ anchors) ** 2).sum(axis=0)
+        common = scatter[2:].sum() / size[2:].sum()
+        fluid = (scatter[:2].sum() + 0.05 * common) / (size[:2].sum() + 0.05)
+        variances = np.maximum(np.r_[fluid, fluid, [common] * 5], _MIN_VARIANCE)
+        weights = (size + 0.3 * _USUAL) / 1.3
+    score = share @ (np.log(total) + top)[:, 0] + 0.3 * _USUAL @ np.log(weights) - 0.5 * pull
+    return float(score), anchors
+
+
+def _tie(
+    shares: Floats, precision: Floats, centres: Floats, anchors: Floats, n: float
+) -> tuple[Floats, float]:
+    """Least squares of the pure intensities given the centres of all components.
+
+    The step from grey to CSF is expected to be `CSF_STEP` times that from white to grey.
+    Returns the anchors and the penalty that this expectation costs.
+    """
+    row = np.array([1.0, -(1 + CSF_STEP), CSF_STEP])
+    spread = _CSF_STEP_SD * max(abs(anchors[2] - anchors[1]), 1e-3)
+    weight = _CSF_TIE * n / spread**2
+    normal = (shares.T * precision) @ shares + weight * np.outer(row, row)
+    found: Floats = np.linalg.solve(normal + 1e-9 * np.eye(3), shares.T @ (precision * centres))
+    return found, float(weight * (row @ found) ** 2)
+
+
+def _apart(anchors: Floats, before: Floats) -> Floats:
+    """Keep the order dark to bright: where a step would lose it, stay or spread."""
+    if np.diff(anchors).min() > 0.02:
+        return anchors
+    if np.diff(before).min() > 0.02:
+        return before
+    return np.array([before[1] - 0.2, before[1], max(before[2], before[1] + 0.1)])
+
+
+def fit(
+    values: Floats,
+    components: tuple[Component, ...],
+    *,
+    places: NDArray[np.float32] | None = None,
+    fields: Sequence[LogField] = (),
+) -> Fitted:
+    """Estimate components and bias fields together by MAP-EM.
+
+    The prior keeps every component near its tie: means between the pure neighbours, covariances
+    near their common one, weights off zero. It is normal-inverse-Wishart and Dirichlet, recentred
+    on the ties at each step. Only pure grey and white drive the fields.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, D)
+        Positive intensities scaled to about 0..1; the first channel is T1-like.
+    components : tuple of Component
+    places : ndarray, shape (n, M), optional
+        Spatial prior of each sample.
+    fields : sequence of LogField
+        One for each channel, moved in place; none for data without a bias field.
+    """
+    state = _Start.of(values, components, places)
+    corrected = values
+    history: list[float] = []
+    converged = False
+    for step in range(_STEPS):
+        mixing = log_mixing(state.weights, places)
+        density = log_gaussian(corrected, state.means, state.covariances)
+        resp, log_prob = responsibilities(log_joint(density, mixing))
+        shift = sum(float(f.at_samples().mean()) for f in fields)
+        history.append(float(log_prob.mean()) - shift)
+        if len(history) > (12 if fields else 5) and abs(history[-1] - history[-2]) < _TOLERANCE:
+            converged = True
+            break
+        if step == _STEPS - 1:
+            break
+        state = state.maximise(corrected, resp, mixing if places is not None else None)
+        for channel, field in enumerate(fields):
+            _move(field, channel, corrected, resp, state)
+        if fields:
+            gains = np.stack([np.exp(f.at_samples()) for f in fields], axis=1)
+            corrected = values / gains
+    return Fitted(state.weights, state.means, state.covariances, tuple(history), converged)
+
+
+def _move(field: LogField, channel: int, values: Floats, resp: Floats, state: _Start) -> None:
+    """One Gauss-Newton step of a field, driven by the residuals of the pure tissues."""
+    pure = [k for k, c in enumerate(state.components) if c.pure]
+    x = values[:, channel, None]
+    mean, variance = state.means[pure, channel], state.covariances[pure, channel, channel]
+    gap = max(float(np.ptp(mean)), 1e-3)
+    # What a field must not follow is anatomy, which grows with contrast, not with noise: so the
+    # residuals are measured in units of the gap between grey and white.
+    r = resp[:, pure] * (variance.max() / gap**2)
+    gradient = (r * ((x - mean) * x / variance - 1)).sum(axis=1)
+    curvature = (r * x**2 / variance).sum(axis=1)
+    field.step(gradient, curvature)
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """The parameters on their way through EM, with the three anchors that tie them."""
+
+    components: tuple[Component, ...]
+    shares: Floats
+    anchors: Floats
+    weights: Floats
+    means: Floats
+    covariances: Floats
+
+    @classmethod
+    def of(
+        cls, values: Floats, components: tuple[Component, ...], places: NDArray[np.float32] | None
+    ) -> _Start:
+        """Start from the first channel's histogram; other channels follow its tissues."""
+        n, d = values.shape
+        m = len(components)
+        shares = np.array([c.shares for c in components])
+        first = first_anchors(values[:, 0])
+        sd = 0.2 * (first[2] - first[1])
+        variance = np.full(m, sd**2)
+        weights = np.full(m, 1 / m)
+        density = log_gaussian(values[:, :1], (shares @ first)[:, None], variance[:, None, None])
+        resp, _ = responsibilities(log_joint(density, log_mixing(weights, places)))
+        anchors = np.empty((3, d))
+        anchors[:, 0] = first
+        for channel in range(1, d):
+            size = resp.sum(axis=0) + 1e-9
+            centres = values[:, channel] @ resp / size
+            normal = (shares.T * size) @ shares + 1e-3 * n * np.eye(3)
+            pull = 1e-3 * n * values[:, channel].mean()
+            anchors[:, channel] = np.linalg.solve(normal, shares.T @ (size * centres) + pull)
+        means = shares @ anchors
+        covariances = np.zeros((m, d, d))
+        covariances[:, 0, 0] = variance
+        for channel in range(1, d):
+            residual = (resp * (values[:, channel, None] - means[:, channel]) ** 2).sum() / n
+            covariances[:, channel, channel] = max(residual, _MIN_VARIANCE)
+        return cls(components, shares, anchors, weights, means, covariances)
+
+    def maximise(self, x: Floats, resp: Floats, mixing: Floats | None) -> _Start:
+        """M-step: moments, ties of means and covariances, mixing weights."""
+        n, d = x.shape
+        m = len(self.components)
+        tied = np.array([c.name in _CEREBRUM for c in self.components])
+        size = resp.sum(axis=0) + 1e-9
+        centres = (resp.T @ x) / size[:, None]
+        anchors = self.anchors.copy()
+        for channel in range(d):
+            precision = np.where(tied, size / self.covariances[:, channel, channel], 0)
+            if channel == 0:
+                found, _ = _tie(self.shares, precision, centres[:, 0], self.anchors[:, 0], n)
+                anchors[:, 0] = _apart(found, self.anchors[:, 0])
+            else:
+                normal = (self.shares.T * precision) @ self.shares
+                ridge = 1e-3 * np.trace(normal)
+                pull = self.shares.T @ (precision * centres[:, channel])
+                pull += ridge * self.anchors[:, channel]
+                anchors[:, channel] = np.linalg.solve(normal + ridge * np.eye(3), pull)
+        expected = self.shares @ anchors
+        # Places have few voxels, and their intensity is what the atlas cannot know.
+        kappa = np.where(tied, _MEAN_TIE, 0.1) * n / len(INTENSITY)
+        nu = np.where(tied, _COVARIANCE_TIE, 0.05) * n / len(INTENSITY)
+        means = (size[:, None] * centres + kappa[:, None] * expected) / (size + kappa)[:, None]
+        scatter = np.empty((m, d, d))
+        for k in range(m):
+            residual = x - means[k]
+            scatter[k] = (residual * resp[:, k, None]).T @ residual
+        common = self._common(scatter, size, tied, anchors)
+        covariances = (scatter + nu[:, None, None] * common) / (size + nu)[:, None, None]
+        covariances += _MIN_VARIANCE * np.eye(d)
+        if mixing is None:
+            weights = (size + _WEIGHT_TIE * n / m) / (n * (1 + _WEIGHT_TIE))
+        else:
+            # Each weight scales its map until the map's total is what was found.
+            weights = self.weights * size / np.exp(mixing).sum(axis=0)
+            # The wall of the ventricles is too thin to say how much of it there is, and free to
+            # grow it swallows cortex.
+            wall = np.array([c.shares[0] > 0 and c.shares[2] > 0 for c in self.components])
+            weights[wall] = 0.3 * weights[self._of("white")]
+            weights /= weights.sum()
+        return _Start(self.components, self.shares, anchors, weights, means, covariances)
+
+    def _of(self, name: str) -> int:
+        return [c.name for c in self.components].index(name)
+
+    def _common(
+        self, scatter: Floats, size: Floats, tied: NDArray[np.bool_], anchors: Floats
+    ) -> Floats:
+        """Return the covariance that each component is expected to have."""
+        # The noise is that of the scanner, the same in every tissue; CSF, which flows and borders
+        # on everything, is not asked about it.
+        solid = np.array([c.parent != 0 for c in self.components]) & tied
+        common = np.empty_like(scatter)
+        common[:] = scatter[solid].sum(axis=0) / size[solid].sum()
+        gap = np.abs(anchors[2] - anchors[1])
+        for k, component in enumerate(self.components):
+            if component.name == "deep grey":
+                common[k] = np.diag(np.maximum(_DEEP_SD * gap, 0.02) ** 2)
+            elif component.shares[0] and component.shares[2]:
+                common[k] = np.diag(np.maximum(0.2 * np.abs(anchors[2] - anchors[0]), 0.02) ** 2)
+        return common

@@ -1,0 +1,132 @@
+"""Locks: one holder at a time, the dead recognised, the living respected."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from brainseg.batch import locks
+from brainseg.batch.locks import Holder, hold
+from brainseg.errors import CannotCreateError, TemporaryError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "locks" / "sub-01_T1w.lock"
+
+
+def plant(path: Path, holder: Holder) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(asdict(holder)))
+
+
+def me(**changes: object) -> Holder:
+    started = locks._start_time(os.getpid())
+    fields = {"place": locks._place(), "pid": os.getpid(), "started": started, "token": "x"}
+    return Holder(**(fields | changes))  # type: ignore[arg-type]
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_lock_is_held_and_let_go_without_litter(path: Path) -> None:
+    with hold(path):
+        assert path.exists()
+        with pytest.raises(TemporaryError, match="sub-01_T1w: is being segmented"), hold(path):
+            pass
+    assert list(path.parent.iterdir()) == []
+    with hold(path):
+        pass
+
+
+def test_the_lock_of_a_dead_process_is_taken(path: Path) -> None:
+    plant(path, me(pid=dead_pid()))
+    with hold(path):
+        pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_process_number_used_again_is_not_the_holder(path: Path) -> None:
+    """The number lives, but it began at another time."""
+    plant(path, me(started="1"))
+    with hold(path):
+        pass
+
+
+def test_a_zombie_is_dead(path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    while locks._start_time(process.pid) is not None:
+        time.sleep(0.01)
+    plant(path, me(pid=process.pid, started="1"))
+    with hold(path):
+        pass
+    process.wait()
+
+
+@pytest.mark.parametrize("content", ["elsewhere", "damaged"])
+def test_a_holder_elsewhere_is_dead_when_silent(path: Path, content: str) -> None:
+    """Its processes cannot be looked at; a lock that is not touched for long tells."""
+    if content == "elsewhere":
+        plant(path, me(place="another host"))
+    else:
+        path.parent.mkdir()
+        path.write_text("{")
+    with pytest.raises(TemporaryError), hold(path):
+        pass
+    long_ago = time.time() - locks.SILENCE_S - 60
+    os.utime(path, (long_ago, long_ago))
+    with hold(path):
+        pass
+
+
+def test_the_holder_shows_that_it_lives(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
+    with hold(path):
+        os.utime(path, (0, 0))
+        deadline = time.monotonic() + 10
+        while path.stat().st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 0
+
+
+def test_a_lock_taken_over_is_not_removed_by_its_former_holder(path: Path) -> None:
+    with hold(path):
+        plant(path, me(token="somebody else"))
+    assert path.exists()
+
+
+def test_of_many_who_find_a_stale_lock_one_gets_it(path: Path) -> None:
+    plant(path, me(pid=dead_pid()))
+    inside = []
+
+    def attempt(i: int) -> bool:
+        try:
+            with hold(path):
+                inside.append(i)
+                assert len(inside) == 1
+                time.sleep(0.05)
+                inside.remove(i)
+                return True
+        except TemporaryError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert any(pool.map(attempt, range(8)))
+    assert not path.exists()
+
+
+def test_a_lock_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_text("a file in the way")
+    with pytest.raises(CannotCreateError), hold(tmp_path / "locks" / "x.lock"):
+        pass

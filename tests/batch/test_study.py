@@ -1,0 +1,309 @@
+"""A study with work that needs no images: what is done, what is not, and what survives."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from batch_fakes import fake_process, make, make_dataset, times_begun, tree
+
+from brainseg.batch import study
+from brainseg.batch.engines import Engine
+from brainseg.batch.engines.local import LocalEngine
+from brainseg.batch.engines.serial import SerialEngine
+from brainseg.batch.ledger import Ledger
+from brainseg.batch.work import Outcome, Task
+
+NAMES = [f"sub-0{i}_T1w.nii.gz" for i in range(1, 5)]
+
+
+def serial(tasks: int) -> Engine:
+    return SerialEngine(fake_process)
+
+
+def local(tasks: int) -> Engine:
+    return LocalEngine(
+        fake_process, workers=2, memory=100, idle_bytes=1, bytes_of=lambda task: 10, threads=1
+    )
+
+
+def go(
+    tasks: list[Task], engine: Callable[[int], Engine] = serial, **options: bool
+) -> dict[str, Outcome]:
+    return study.run(study.plan(tasks), engine, **options)  # type: ignore[arg-type]
+
+
+def states(outcomes: dict[str, Outcome]) -> list[str]:
+    return [outcomes[scan].state for scan in sorted(outcomes)]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "raw", NAMES)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def scan(dataset: Path, i: int) -> Path:
+    return dataset / f"sub-0{i}" / "anat" / f"sub-0{i}_T1w.nii.gz"
+
+
+def test_a_rerun_does_nothing_again(dataset: Path, out: Path) -> None:
+    assert states(go(make(dataset, out))) == ["done"] * 4
+    before = tree(out)
+    again = go(make(dataset, out))
+    assert states(again) == ["skipped"] * 4
+    assert study.exit_code(again) == 0
+    assert tree(out) == before
+    assert set(times_begun(out).values()) == {1}
+
+
+def test_what_changed_is_done_again(dataset: Path, out: Path) -> None:
+    go(make(dataset, out))
+    scan(dataset, 1).write_text("other words")
+    (out / "sub-02" / "anat" / "sub-02_dseg.tsv").unlink()
+    (out / "sub-03" / "anat" / "sub-03_dseg.tsv").write_text("")
+    os.utime(scan(dataset, 4), (1, 1))
+    outcomes = go(make(dataset, out))
+    # A new time alone changes nothing: the bytes decide.
+    assert states(outcomes) == ["done", "done", "done", "skipped"]
+    assert outcomes["sub-01_T1w"].reason == "input changed"
+    assert outcomes["sub-02_T1w"].reason == "outputs missing"
+    assert outcomes["sub-03_T1w"].reason == "outputs missing"
+
+
+def test_other_parameters_replace_the_former_outputs(dataset: Path, out: Path) -> None:
+    go(make(dataset, out, tissues="six"))
+    assert states(go(make(dataset, out, tissues="three"))) == ["done"] * 4
+    assert {p.name for p in (out / "sub-01" / "anat").iterdir()} == {
+        "sub-01_dseg.tsv",
+        "sub-01_seg-three_dseg.tsv",
+    }
+
+
+def test_threads_are_no_parameter(dataset: Path, out: Path) -> None:
+    go(make(dataset, out, threads=1))
+    assert states(go(make(dataset, out, threads=2))) == ["skipped"] * 4
+
+
+def test_another_version_does_all_again(
+    dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(make(dataset, out))
+    monkeypatch.setattr("brainseg.__version__", "99.0")
+    assert states(go(make(dataset, out))) == ["done"] * 4
+
+
+def test_one_bad_scan_stops_no_other(dataset: Path, out: Path) -> None:
+    scan(dataset, 2).write_text("bad")
+    scan(dataset, 3).write_text("bug")
+    outcomes = go(make(dataset, out))
+    assert states(outcomes) == ["done", "failed", "failed", "done"]
+    assert outcomes["sub-02_T1w"].reason == "sub-02_T1w.nii.gz: the text says bad"
+    assert study.exit_code(outcomes) == 1
+    bug = Ledger(out).read("sub-03_T1w")
+    assert bug is not None
+    assert bug.error is not None
+    assert "KeyError: 'not foreseen'" in bug.error.traceback
+
+
+def test_data_errors_wait_for_another_input_and_others_do_not(dataset: Path, out: Path) -> None:
+    scan(dataset, 2).write_text("bad")
+    scan(dataset, 3).write_text("bug")
+    go(make(dataset, out))
+    again = go(make(dataset, out))
+    assert states(again) == ["skipped", "failed", "failed", "skipped"]
+    assert "not tried again" in again["sub-02_T1w"].reason
+    assert times_begun(out)["sub-02_T1w.nii.gz"] == 1
+    assert times_begun(out)["sub-03_T1w.nii.gz"] == 2
+    scan(dataset, 2).write_text("good now")
+    scan(dataset, 3).unlink()
+    assert states(go(make(dataset, out))) == ["skipped", "done", "skipped"]
+
+
+def test_exit_code_is_that_of_the_failures_where_they_agree(dataset: Path, out: Path) -> None:
+    scan(dataset, 2).write_text("bad")
+    assert study.exit_code(go(make(dataset, out))) == 65
+
+
+def test_stop_on_first_crash_begins_no_more(dataset: Path, out: Path) -> None:
+    scan(dataset, 2).write_text("bad")
+    outcomes = go(make(dataset, out), stop_on_first_crash=True)
+    assert states(outcomes) == ["done", "failed"]
+    assert states(go(make(dataset, out))) == ["skipped", "failed", "done", "done"]
+
+
+def test_a_full_disk_stops_the_run_and_a_rerun_resumes(
+    dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brainseg.errors import OutputError
+
+    monkeypatch.setattr("batch_fakes.DataError", OutputError)
+    scan(dataset, 2).write_text("bad")
+    outcomes = go(make(dataset, out))
+    assert states(outcomes) == ["done", "failed"]
+    assert study.exit_code(outcomes) == 74
+    scan(dataset, 2).write_text("good")
+    assert states(go(make(dataset, out))) == ["skipped", "done", "done", "done"]
+
+
+def test_a_scan_that_kills_its_worker_is_quarantined_after_three_deaths(
+    dataset: Path, out: Path
+) -> None:
+    scan(dataset, 2).write_text("deadly")
+    scan(dataset, 3).write_text("deadly-once")
+    outcomes = go(make(dataset, out), local)
+    assert states(outcomes) == ["done", "quarantined", "done", "done"]
+    assert times_begun(out)["sub-02_T1w.nii.gz"] == 3
+    assert "delete logs/scans/sub-02_T1w.json" in outcomes["sub-02_T1w"].reason
+    assert study.exit_code(outcomes) == 1
+    again = go(make(dataset, out))
+    assert states(again) == ["skipped", "quarantined", "skipped", "skipped"]
+    assert times_begun(out)["sub-02_T1w.nii.gz"] == 3
+    assert not list(out.rglob(".*tmp-*"))
+    assert not list((out / "logs" / "locks").iterdir())
+
+
+def test_what_another_run_holds_is_waited_for(
+    dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brainseg.batch import locks
+
+    monkeypatch.setattr(study, "BUSY_PAUSE_S", 0.01)
+    monkeypatch.setattr(study, "BUSY_PATIENCE_S", 0.05)
+    tasks = make(dataset, out)
+    with locks.hold(tasks[0].ledger.lock(tasks[0].scan)):
+        outcomes = go(tasks)
+    assert states(outcomes) == ["busy", "done", "done", "done"]
+    assert study.exit_code(outcomes) == 75
+    assert states(go(make(dataset, out))) == ["done", "skipped", "skipped", "skipped"]
+
+
+def test_scans_that_were_interrupted_come_last(dataset: Path, out: Path) -> None:
+    tasks = make(dataset, out)
+    go(tasks)
+    ledger = Ledger(out)
+    entry = ledger.read("sub-01_T1w")
+    assert entry is not None
+    ledger.write(entry.but(state="running"))
+    ledger.folder.joinpath("sub-03_T1w.json").unlink()
+    order = [item.task.scan for item in study.plan(tasks) if item.why]
+    assert order == ["sub-03_T1w", "sub-01_T1w"]
+
+
+def test_a_damaged_ledger_page_makes_the_scan_new(dataset: Path, out: Path) -> None:
+    go(make(dataset, out))
+    (Ledger(out).folder / "sub-01_T1w.json").write_text('{"scan": 1}')
+    outcomes = go(make(dataset, out))
+    assert states(outcomes) == ["done", "skipped", "skipped", "skipped"]
+    assert outcomes["sub-01_T1w"].reason == "new"
+
+
+def test_the_summary_holds_every_scan_and_why(dataset: Path, out: Path) -> None:
+    scan(dataset, 2).write_text("bad")
+    study.write_summary(out, go(make(dataset, out)))
+    with (out / "logs" / "summary.tsv").open() as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert [row["scan"] for row in rows] == [f"sub-0{i}_T1w" for i in range(1, 5)]
+    assert [row["state"] for row in rows] == ["done", "failed", "done", "done"]
+    assert rows[1]["reason"] == "sub-02_T1w.nii.gz: the text says bad"
+    assert float(rows[0]["peak_memory_mb"]) > 0
+
+
+def test_the_ledger_survives_json(dataset: Path, out: Path) -> None:
+    scan(dataset, 1).write_text("bug")
+    go(make(dataset, out))
+    ledger = Ledger(out)
+    for entry in ledger.entries():
+        ledger.write(entry)
+        assert ledger.read(entry.scan) == entry
+
+
+def test_the_dataset_says_what_made_it_and_from_what(
+    dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    description = {
+        "Name": "x", "BIDSVersion": "1.10.0", "DatasetDOI": "doi:10.1/2", "DatasetVersion": "3"
+    }  # fmt: skip
+    (dataset / "dataset_description.json").write_text(json.dumps(description))
+    monkeypatch.setenv("BRAINSEG_CONTAINER_TAG", "brainseg:1")
+    study.describe(out, dataset)
+    made = json.loads((out / "dataset_description.json").read_text())
+    assert made["DatasetType"] == "derivative"
+    assert made["GeneratedBy"][0]["Container"] == {"Type": "docker", "Tag": "brainseg:1"}
+    assert made["SourceDatasets"] == [{"DOI": "doi:10.1/2", "Version": "3"}]
+    assert (out / made["DatasetLinks"]["raw"]).resolve() == dataset.resolve()
+    assert "Cerebrospinal fluid" in (out / "dseg.tsv").read_text()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from batch_fakes import make
+from brainseg.batch import study
+from test_study import local
+
+if __name__ == "__main__":
+    tasks = make(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(study.exit_code(study.run(study.plan(tasks), local)))
+"""
+
+
+def start(tmp_path: Path, dataset: Path, out: Path) -> subprocess.Popen[bytes]:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, str(script), str(dataset), str(out)],
+        env=os.environ | {"PYTHONPATH": path},
+        start_new_session=True,
+    )
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_after_kill_9_a_rerun_completes_with_the_same_bytes(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "raw", NAMES, content="slow 0.2")
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    go(make(dataset, undisturbed))
+    process = start(tmp_path, dataset, out)
+    wait_for(lambda: len(times_begun(out)) >= 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    outcomes = go(make(dataset, out))
+    assert set(states(outcomes)) <= {"done", "skipped"}
+    assert tree(out) == tree(undisturbed)
+    assert not list(out.rglob(".*tmp-*"))
+    assert list((out / "logs" / "locks").iterdir()) == []
+
+
+def test_two_runs_share_a_folder_and_do_each_scan_once(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "raw", NAMES, content="slow 0.5")
+    out = tmp_path / "out"
+    processes = [start(tmp_path, dataset, out) for _ in range(2)]
+    assert [p.wait(120) for p in processes] == [0, 0]
+    assert times_begun(out) == dict.fromkeys(NAMES, 1)
+
+
+def test_tasks_of_one_invocation_share_its_name(dataset: Path, out: Path) -> None:
+    first, second = make(dataset, out), make(dataset, out)
+    assert len({task.run for task in first}) == 1
+    assert first[0].run != second[0].run
+    assert replace(first[0], run=second[0].run) == second[0]

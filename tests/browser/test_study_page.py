@@ -1,0 +1,71 @@
+"""The study page in a real browser, from a file."""
+
+from __future__ import annotations
+
+import pytest
+from qc_browser import errors_of, requests_of, violations, wait
+
+from brainseg.qc import group
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    rows = []
+    for i in range(130):
+        scan = f"sub-{i:03d}"
+        (tmp_path / scan).mkdir()
+        (tmp_path / scan / f"{scan}_report.html").write_text("<title>the report</title>")
+        rows.append({"scan": scan, "verdict": "pass", "cjv": 2.0 if i == 77 else 0.4 + i * 1e-4})
+    page = tmp_path / group.PAGE
+    page.write_text(group.render(tmp_path, rows))
+    requests_of(browser)
+    errors_of(browser)
+    browser.get(page.as_uri())
+    wait(lambda: browser.execute_script("return document.body.dataset.ready") == "yes")
+    return browser
+
+
+def first(driver):
+    return driver.execute_script(
+        "return document.querySelector('table.sort tbody tr td').textContent"
+    )
+
+
+def test_it_sorts_finds_and_pages(opened):
+    assert first(opened) == "sub-077"  # the outlier
+    heads = opened.find_elements("css selector", "table.sort th button")
+    next(h for h in heads if h.text.startswith("CJV")).click()
+    assert first(opened) == "sub-077"
+    next(h for h in heads if h.text.startswith("CJV")).click()
+    assert first(opened) == "sub-000"
+    shown = "return document.getElementById('range').textContent"
+    assert opened.execute_script(shown) == "1 to 50 of 130"
+    opened.execute_script("document.getElementById('later').click()")
+    opened.execute_script("document.getElementById('later').click()")
+    assert opened.execute_script(shown) == "101 to 130 of 130"
+    opened.find_element("id", "find").send_keys("sub-01")
+    assert opened.execute_script(shown) == "1 to 10 of 10"
+    assert errors_of(opened) == []
+    assert all(a.startswith(("file:", "data:")) for a in requests_of(opened))
+
+
+def test_a_dot_tells_its_scan_and_opens_its_report(opened):
+    canvas = opened.find_element("css selector", "canvas[data-strip]")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    # Which height the dot has is its jitter's choice: try them all.
+    reach = (
+        "const c = arguments[0], r = c.getBoundingClientRect(), x = r.right - 10;"
+        "for (let y = 6; y < 34; y += 2) {"
+        "  const at = {clientX: x, clientY: r.top + y, bubbles: true};"
+        "  c.dispatchEvent(new PointerEvent('pointermove', at));"
+        "  if (document.getElementById('told').textContent.includes('sub-077')) {"
+        "    c.dispatchEvent(new MouseEvent('click', at)); return true; } }"
+        "return false"
+    )
+    wait(lambda: opened.execute_script(reach, canvas))
+    wait(lambda: opened.title == "the report")
+    assert "sub-077_report.html" in opened.current_url
+
+
+def test_no_serious_barrier(opened, axe):
+    assert violations(opened, axe) == []

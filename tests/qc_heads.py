@@ -1,0 +1,107 @@
+"""Heads made by code with a segmentation that is right by construction, for tests of QC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from brainseg import derivatives, grids
+from brainseg.config import SegmentConfig
+from brainseg.extraction import Extraction
+from brainseg.nifti import Scan
+from brainseg.segment import Segmentation
+from brainseg.tissue_fit import TissueFit
+from brainseg.tissues import SIX
+from brainseg.volume import Volume
+
+SHAPE, ZOOMS = (88, 104, 88), (2.0, 2.0, 2.0)
+MEANS = np.array([30.0, 48.0, 66.0, 80.0, 96.0, 110.0])
+SD = 4.0
+
+
+class Fit:
+    """The parameters that the record asks a mixture for."""
+
+    weights_: np.ndarray
+    means_ = MEANS[:, None]
+    covariances_ = np.full((6, 1, 1), SD**2)
+    history_ = (-4.6, -4.4, -4.3, -4.28, -4.275)
+    converged_ = True
+    n_iter_ = 4
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.weights_ = weights
+
+
+def grid(shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, ...]:
+    """Millimetres from the centre along each axis."""
+    return np.meshgrid(
+        *((np.arange(n) - (n - 1) / 2) * z for n, z in zip(shape, ZOOMS, strict=True)),
+        indexing="ij",
+    )
+
+
+def head(
+    *, noise: float = SD, air: float = 2.0, seed: int = 0, mask_scale: float = 1.0,
+    name: str = "sub-01_T1w.nii.gz", notes: tuple[str, ...] = (),
+) -> tuple[Scan, Segmentation]:  # fmt: skip
+    """Return a scan with skull, scalp and air, and its segmentation.
+
+    Six shells of tissue lie around the centre, white matter innermost; a bright ball lies in the
+    left half only. `mask_scale` below 1 makes a mask that cuts the brain.
+    """
+    rng = np.random.default_rng(seed)
+    x, y, z = grid()
+    radius = np.sqrt((x / 66) ** 2 + (y / 82) ** 2 + (z / 62) ** 2)
+    brain = radius < 1
+    edges = np.array([0.0, 0.62, 0.72, 0.82, 0.92, 0.96, 1.0])
+    labels = np.where(brain, 7 - np.clip(np.digitize(radius, edges), 1, 6), 0).astype(np.uint8)
+    signal = np.where(brain, MEANS[np.maximum(labels, 1) - 1], 0.0)
+    signal[(radius >= 1) & (radius < 1.12)] = 8.0  # skull
+    signal[(radius >= 1.12) & (radius < 1.22)] = 170.0  # scalp
+    signal[((x + 30) ** 2 + y**2 + (z - 10) ** 2) < 100] += 30.0  # left: x is negative there
+    data = np.hypot(
+        signal + rng.normal(0, noise, SHAPE) * (signal > 10), rng.normal(0, max(air, 1e-9), SHAPE)
+    )
+    if air == 0:
+        data[radius >= 1.22] = 0
+    volume = Volume(data.astype(np.float32), _affine())
+    mask = brain & (radius < mask_scale) if mask_scale <= 1 else radius < mask_scale
+    inside = np.maximum(labels[mask], 1)
+    values = data[mask][:, None]
+    log = -0.5 * ((values - MEANS) / max(noise, 1.0)) ** 2 + np.where(
+        np.arange(1, 7) == inside[:, None], 1.5, 0.0
+    )
+    resp = np.exp(log - log.max(axis=1, keepdims=True))
+    resp = (resp / resp.sum(axis=1, keepdims=True)).astype(np.float32)
+    field = np.exp(0.1 * y / 82).astype(np.float32)
+    fractions = resp @ np.eye(3, dtype=np.float32)[list(SIX.parents)]
+    fit = TissueFit(
+        responsibilities=resp,
+        labels=(resp.argmax(axis=1) + 1).astype(np.uint8),
+        fractions=fractions,
+        three_labels=(fractions.argmax(axis=1) + 1).astype(np.uint8),
+        log_bias=np.log(field),
+        mixture=Fit(resp.mean(axis=0, dtype=float)),
+        converged=True,
+        warnings=(),
+        volume_errors=np.array([900.0, 1200.0, 800.0]),
+    )
+    volume = volume.with_data(volume.data * field)
+    scan = Scan(volume, grids.grid_of(volume), Path("/home/someone/secret") / name, "0" * 64,
+                None, notes)  # fmt: skip
+    result = Segmentation(
+        volume, Extraction(mask, "network", 0.97), SIX, fit, SegmentConfig(), {"Brain mask": 1.2}
+    )
+    return scan, result
+
+
+def _affine() -> np.ndarray:
+    affine = np.diag([*ZOOMS, 1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * z for n, z in zip(SHAPE, ZOOMS, strict=True)]
+    return affine
+
+
+def record(scan: Scan, result: Segmentation) -> dict:
+    return derivatives.record(scan, result)
