@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from brainseg.mixture.arrays import Floats
 
@@ -60,20 +60,37 @@ def compact_covariances(covariances: Floats, covariance_type: str) -> Floats:
     return covariances
 
 
-def in_floors(covariances: Floats, floor: Floats) -> Floats:
-    """Return covariances in units of the floor, a variance for each channel."""
+# Beyond such a ratio of variances (a million in widths) a matrix cannot be inverted in float64
+# with digits to spare.
+_ROUNDEST = 1e-12
+
+
+def _spectrum(covariances: Floats, floor: Floats) -> tuple[Floats, Floats]:
+    """Smallest variance of each matrix in units of the floor, and the smallest one allowed."""
     root = np.sqrt(floor)
-    scaled: Floats = covariances / (root[:, None] * root)
-    return scaled
+    values = np.linalg.eigvalsh(covariances / (root[:, None] * root))
+    return values[:, 0], _least(values)
+
+
+def _least(values: Floats) -> Floats:
+    least: Floats = np.maximum(1.0, _ROUNDEST * values[:, -1])
+    return least
 
 
 def above_floor(covariances: Floats, floor: Floats) -> bool:
     """Whether no variance in any direction is below the floor, but for rounding."""
-    return bool((np.linalg.eigvalsh(in_floors(covariances, floor))[:, 0] > 1 - 1e-9).all())
+    low, least = _spectrum(covariances, floor)
+    return bool((low > least * (1 - 1e-9)).all())
+
+
+def on_floor(covariances: Floats, floor: Floats) -> NDArray[np.bool_]:
+    """Tell which matrices lie on the floor in some direction, shape (K,)."""
+    low, least = _spectrum(covariances, floor)
+    return np.asarray(low <= least * (1 + 1e-6))
 
 
 def raised(covariances: Floats, floor: Floats) -> Floats:
-    """Raise eigenvalues (in units of the floor) to one.
+    """Raise eigenvalues (in units of the floor) to one, and to what can be inverted.
 
     This is the maximum of the likelihood under the constraint Sigma >= diag(floor): Won et al.,
     J. R. Stat. Soc. B 75 (2013) 427-450, doi:10.1111/j.1467-9868.2012.01049.x, section 2, so the
@@ -81,13 +98,14 @@ def raised(covariances: Floats, floor: Floats) -> Floats:
     """
     if covariances.shape[1] == 1:
         return np.maximum(covariances, floor)
-    values, vectors = np.linalg.eigh(in_floors(covariances, floor))
-    low = values[:, 0] < 1
+    root = np.sqrt(floor)
+    values, vectors = np.linalg.eigh(covariances / (root[:, None] * root))
+    least = _least(values)
+    low = values[:, 0] < least
     if not low.any():
         return covariances
     out = covariances.copy()
-    root = np.sqrt(floor)
     for k in np.flatnonzero(low):
-        wide = vectors[k] * np.maximum(values[k], 1.0)
+        wide = vectors[k] * np.maximum(values[k], least[k])
         out[k] = (wide @ vectors[k].T) * (root[:, None] * root)
     return out

@@ -48,6 +48,9 @@ class GaussianFrame:
     def at(self, vector: Floats) -> GaussianComponents | None:
         """Return the components at coordinates, or None where a variance is below the floor."""
         reference = self.reference
+        if not vector.any():
+            # Not by way of the factors, whose rounding may put a component on the floor below it.
+            return reference
         k, d = reference.means.shape
         means, inner = self._unpacked(vector)
         moved = reference.means + np.einsum("kde,ke->kd", self._factors, means.reshape(k, d))

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from brainseg.mixture.arrays import Floats, Ints, upper
-from brainseg.mixture.covariances import COVARIANCE_TYPES, in_floors, raised
+from brainseg.mixture.covariances import COVARIANCE_TYPES, on_floor, raised
 from brainseg.mixture.densities import LOG_2PI, log_gaussian
 from brainseg.mixture.frames import GaussianFrame
 from brainseg.mixture.prior import ConjugatePrior
@@ -246,8 +246,7 @@ class GaussianComponents:
 
     def collapsed(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Tell which Gaussians lie on the floor in some direction."""
-        low = np.linalg.eigvalsh(in_floors(self.covariances, self.floor))[:, 0]
-        return np.asarray(low <= 1 + 1e-6)
+        return on_floor(self.covariances, self.floor)
 
     def reseeded(self, k: int, x: Floats) -> GaussianComponents:
         """Return Gaussians of which number k starts afresh at `x` with the typical size."""

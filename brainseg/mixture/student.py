@@ -25,6 +25,10 @@ from brainseg.mixture.starts import first_state, gaussian_template
 # Below one there is no mean, above 200 nothing to be told from a Gaussian.
 _DOF = (1.0, 200.0)
 _FIRST_DOF = 10.0
+# Accelerated steps see log(nu) through a logistic curve, of which the flat ends beyond this share
+# are cut off: there a slope of the likelihood would look like none, and the climb end too early.
+_FLAT = 1e-3
+_SPAN = float(np.log(_DOF[1] / _DOF[0])) / (1 - 2 * _FLAT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,18 +162,23 @@ class StudentFrame:
 
     @cached_property
     def _origin(self) -> Floats:
-        share = np.log(self.reference.dof / _DOF[0]) / np.log(_DOF[1] / _DOF[0])
-        return np.asarray(logit(np.clip(share, 1e-3, 1 - 1e-3)))
+        return np.asarray(logit(_FLAT + np.log(self.reference.dof / _DOF[0]) / _SPAN))
 
     def _shares(self, vector: Floats) -> Floats:
-        return np.asarray(expit(self._origin + vector[-self.reference.n_components :]))
+        share = expit(self._origin + vector[-self.reference.n_components :])
+        return np.asarray(np.clip(share, _FLAT, 1 - _FLAT))
+
+    @staticmethod
+    def _dof(share: Floats) -> Floats:
+        dof: Floats = _DOF[0] * np.exp(_SPAN * (share - _FLAT))
+        return dof
 
     def at(self, vector: Floats) -> StudentComponents | None:
         """Return the components at coordinates, or None where a variance is below the floor."""
         core = self._core.at(vector[: -self.reference.n_components])
         if core is None:
             return None
-        return StudentComponents(core, _DOF[0] * (_DOF[1] / _DOF[0]) ** self._shares(vector))
+        return StudentComponents(core, self._dof(self._shares(vector)))
 
     def gradient(self, vector: Floats, statistics: Floats) -> Floats:
         """Gradient of the log-likelihood at coordinates, by Fisher's identity."""
@@ -178,16 +187,16 @@ class StudentFrame:
         moments = np.concatenate([count[:, None], statistics[:, 3:]], axis=1)
         core = self._core.gradient(vector[:-k], moments)
         share = self._shares(vector)
-        nu = _DOF[0] * (_DOF[1] / _DOF[0]) ** share
+        nu = self._dof(share)
         after = digamma((nu + d) / 2) - np.log((nu + d) / 2)
         slope = 0.5 * (count * (np.log(nu / 2) + 1 - digamma(nu / 2) + after) + spread)
-        return np.concatenate([core, slope * nu * np.log(_DOF[1] / _DOF[0]) * share * (1 - share)])
+        return np.concatenate([core, slope * nu * _SPAN * share * (1 - share)])
 
     def information(self, shares: Floats) -> Floats:
         """Diagonal of the complete-data information per sample."""
         nu, origin = self.reference.dof, expit(self._origin)
         per_nu = 0.5 * (0.5 * polygamma(1, nu / 2) - 1 / nu)
-        slope = nu * np.log(_DOF[1] / _DOF[0]) * origin * (1 - origin)
+        slope = nu * _SPAN * origin * (1 - origin)
         share = np.maximum(shares, 1e-5)
         return np.concatenate([self._core.information(shares), share * per_nu * slope**2])
 
