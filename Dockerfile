@@ -1,7 +1,8 @@
 # Three stages: the package in an environment of its own, a bare Python without what nobody runs,
 # and both in one layer.
 FROM python:3.11-slim-bookworm AS build
-ARG EXTRAS=""
+# The Dask engine comes along: workers on a cluster are this same image.
+ARG EXTRAS="[dask]"
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_CONSTRAINT=/src/constraints.txt

@@ -14,23 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import brainseg
-from brainseg.cli_options import (
-    Commands,
-    add_command,
-    add_segment_options,
-    segment_config,
-    usable_cores,
-)
+from brainseg.cli_engines import add_engine, check_engine, make_crew, make_engine
+from brainseg.cli_options import Commands, add_command, add_segment_options, segment_config
 from brainseg.errors import BrainsegError, NothingMatchedError, UnknownLevelError, UsageError
 
 if TYPE_CHECKING:
-    from brainseg.batch.engines import Engine
     from brainseg.batch.work import Outcome, Task
 
 log = logging.getLogger("brainseg")
 
 LEVELS = ("participant", "group")
-UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+CONTRASTS = ("T2w", "FLAIR", "PDw")
 
 
 def with_command(arguments: list[str], commands: frozenset[str]) -> list[str]:
@@ -53,27 +47,23 @@ def add_bids(commands: Commands) -> None:
     parser.add_argument("level", metavar="LEVEL", help="participant or group")
     parser.add_argument("--version", action="version", version=f"brainseg {brainseg.__version__}")
     which = parser.add_argument_group("which scans")
-    for option, key, others in (
-        ("--participant-label", "sub", ("--participant_label",)),
-        ("--session-label", "ses", ("--session-id", "--session_label")),
-        ("--run-id", "run", ("--run-label", "--run_id")),
-    ):
-        which.add_argument(
-            option,
-            *others,
-            nargs="+",
-            default=[],
-            type=functools.partial(_label, key=key),
-            metavar="LABEL",
-            help=f"only these, with or without {key}-",
-        )
+    _add_labels(which)
     _add_exclude_failed(which)
     which.add_argument("--bids-filter-file", type=Path, metavar="FILE", help="JSON of entities")
     which.add_argument(
+        "--contrasts",
+        nargs="+",
+        default=[],
+        choices=CONTRASTS,
+        help="use these scans of the same session too, where there are any",
+    )
+    which.add_argument(
         "--skip-bids-validation", action="store_true", help="take the folder as it is"
     )
-    how = _add_engine(parser)
-    how.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="scratch (default: TMPDIR)")
+    how = add_engine(parser)
+    how.add_argument(
+        "-w", "--work-dir", type=Path, metavar="DIR", help="scratch of libraries (default: TMPDIR)"
+    )
     how.add_argument("--stop-on-first-crash", action="store_true", help="begin no more after it")
     how.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
     how.add_argument(
@@ -97,38 +87,28 @@ def add_group(commands: Commands) -> None:
         "group OUT", _group,
     )  # fmt: skip
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the derivatives")
-    _add_engine(parser)
+    _add_labels(parser)
     _add_exclude_failed(parser)
+    add_engine(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say which scans, write nothing")
     _add_cohort_model(parser)
 
 
-def _add_engine(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add the options that say where the work is done."""
-    how = parser.add_argument_group("how the work is done")
-    how.add_argument(
-        "--engine",
-        default="local",
-        choices=("serial", "local", "dask"),
-        help="this process, processes of this machine, or a Dask cluster (default: local)",
-    )
-    how.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster that you have")
-    how.add_argument(
-        "--nprocs",
-        "--n-cpus",
-        "--n_cpus",
-        dest="n_cpus",
-        type=int,
-        default=usable_cores(),
-        metavar="N",
-        help="cores in all (default: those that may be used)",
-    )
-    how.add_argument(
-        "--omp-nthreads", type=int, metavar="N", help="threads of each worker (default: share)"
-    )
-    how.add_argument(
-        "--mem", "--mem-gb", type=_bytes, metavar="SIZE", help="memory in all: 8G, 8000M"
-    )
-    return how
+def _add_labels(parser: argparse._ActionsContainer) -> None:
+    for option, key, others in (
+        ("--participant-label", "sub", ("--participant_label",)),
+        ("--session-label", "ses", ("--session-id", "--session_label")),
+        ("--run-id", "run", ("--run-label", "--run_id")),
+    ):
+        parser.add_argument(
+            option,
+            *others,
+            nargs="+",
+            default=[],
+            type=functools.partial(_label, key=key),
+            metavar="LABEL",
+            help=f"only these, with or without {key}-",
+        )
 
 
 def _add_exclude_failed(parser: argparse._ActionsContainer) -> None:
@@ -166,7 +146,9 @@ def _participant(args: argparse.Namespace) -> int:
     from brainseg.batch.work import bytes_needed, process
 
     work: Callable[[Any], Any] = process
-    _check_engine(args)
+    check_engine(args)
+    if args.cohort_model:
+        raise UsageError("--cohort-model: belongs to the group level")
     filters = discovery.Filters(
         participants=tuple(args.participant_label),
         sessions=tuple(args.session_label),
@@ -176,9 +158,10 @@ def _participant(args: argparse.Namespace) -> int:
         ),
     )
     found = discovery.find_scans(args.bids_dir, filters)
-    threads = args.omp_nthreads or max(1, args.n_cpus // _workers(args, len(found)))
-    config = segment_config(args, threads=threads)
-    tasks = study.make_tasks(found, args.out, config, report=not args.no_report)
+    config = segment_config(args, threads=1)
+    tasks = study.make_tasks(
+        found, args.out, config, report=not args.no_report, contrasts=args.contrasts
+    )
     if args.exclude_failed:
         from brainseg.qc import ratings
 
@@ -197,12 +180,16 @@ def _participant(args: argparse.Namespace) -> int:
     if args.work_dir is not None:
         args.work_dir.mkdir(parents=True, exist_ok=True)
         os.environ["TMPDIR"] = tempfile.tempdir = str(args.work_dir.resolve())
+    needs = [bytes_needed(item.task) for item in planned if item.why is not None]
+    crew = make_crew(args, needs or [1])
+    config = replace(config, threads=crew.threads)
+    planned = [replace(item, task=replace(item.task, config=config)) for item in planned]
     study.describe(args.out, args.bids_dir)
     teller = _Teller(len(planned), quiet=args.quiet)
     try:
         outcomes = study.run(
             planned,
-            lambda tasks: _engine(args, work, bytes_needed, tasks, threads),
+            lambda: make_engine(args, crew, work, bytes_needed),
             stop_on_first_crash=args.stop_on_first_crash,
             told=teller,
         )
@@ -216,70 +203,30 @@ def _participant(args: argparse.Namespace) -> int:
     return study.exit_code(outcomes)
 
 
-def _check_engine(args: argparse.Namespace) -> None:
-    for option in ("n_cpus", "omp_nthreads"):
-        if (value := getattr(args, option)) is not None and value < 1:
-            raise UsageError(f"--{option.replace('_', '-')}: {value} is too few; use 1 or more")
-    if args.scheduler is not None and args.engine != "dask":
-        raise UsageError("--scheduler: belongs to --engine dask")
-
-
-def _workers(args: argparse.Namespace, tasks: int) -> int:
-    """Return how many processes keep all cores busy: one thread each, unless tasks are few."""
-    return int(min(max(1, args.n_cpus // (args.omp_nthreads or 1)), tasks))
-
-
-def _engine(
-    args: argparse.Namespace,
-    work: Callable[[Any], Any],
-    bytes_needed: Callable[[Any], int],
-    tasks: int,
-    threads: int = 1,
-) -> Engine:
-    """Make the engine that the options ask for."""
-    from brainseg.batch import memory
-
-    workers = _workers(args, tasks)
-    budget = memory.available() if args.mem is None else args.mem
-    if args.engine == "serial":
-        from brainseg.batch.engines.serial import SerialEngine
-
-        return SerialEngine(work)
-    if args.engine == "dask":
-        from brainseg.batch.engines.cluster import DaskEngine
-
-        largest = memory.needed(memory.TYPICAL_VOXELS)
-        workers = max(1, min(workers, budget // largest))
-        return DaskEngine(work, scheduler=args.scheduler, workers=workers, memory=budget)
-    from brainseg.batch.engines.local import LocalEngine
-
-    return LocalEngine(
-        work,
-        workers=workers,
-        memory=budget,
-        idle_bytes=memory.IDLE_BYTES,
-        bytes_of=bytes_needed,
-        threads=threads,
-    )
-
-
 def _group(args: argparse.Namespace) -> int:
     from brainseg.batch import cohort, group, memory
     from brainseg.qc import group as page
     from brainseg.qc import ratings
 
-    _check_engine(args)
+    check_engine(args)
     rows = group.collect(args.out)
     if args.exclude_failed:
         failed = ratings.failed(args.out)
         rows = [row for row in rows if row["scan"] not in failed]
-        if not rows:
-            raise NothingMatchedError(f"{args.out.name}/: every scan was rated fail")
+    rows = group.chosen(
+        rows, participants=args.participant_label, sessions=args.session_label, runs=args.run_id
+    )
+    if not rows:
+        raise NothingMatchedError(f"{args.out.name}/: no finished scan satisfies the filters")
+    if args.dry_run:
+        print("\n".join(str(row["scan"]) for row in rows))
+        return 0
     written = []
     if args.cohort_model:
         kept = {row["scan"] for row in rows}
         scans = [scan for scan in group.finished_scans(args.out) if scan.name in kept]
-        engine = _engine(args, cohort.histogram_of, lambda scan: memory.READING_BYTES, len(scans))
+        crew = make_crew(args, [memory.READING_BYTES] * len(scans))
+        engine = make_engine(args, crew, cohort.histogram_of, lambda scan: memory.READING_BYTES)
         model = cohort.fit_cohort(scans, group.components(scans[0]), engine)
         written.append(cohort.write_cohort(args.out, model))
         for row in rows:
@@ -322,18 +269,4 @@ def _label(text: str, *, key: str) -> str:
     value = text.removeprefix(f"{key}-")
     if not value or not all(c.isalnum() or c == "+" for c in value):
         raise argparse.ArgumentTypeError(f"{text!r} is no label: letters and digits only")
-    return value
-
-
-def _bytes(text: str) -> int:
-    number = text.strip().upper().removesuffix("IB").removesuffix("B")
-    unit = number[-1:] if number[-1:] in UNITS else ""
-    try:
-        size = float(number.removesuffix(unit) if unit else number)
-    except ValueError:
-        size = 0.0
-    # A bare number is gigabytes, as other BIDS Apps take it.
-    value = int(size * UNITS[unit or "G"])
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 8G or 8000M")
     return value

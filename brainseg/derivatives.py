@@ -41,6 +41,8 @@ class Target:
         ``sub-01_ses-1`` and ``T1w``, from `brainseg.bids.split_name`.
     source : str
         How sidecars name the input: a file name or BIDS URI, never a full path.
+    other_sources : tuple of str
+        The same of further contrasts.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Target:
     prefix: str
     suffix: str
     source: str
+    other_sources: tuple[str, ...] = ()
 
     def path(self, ending: str) -> Path:
         """Path of the output with this ending, for example ``dseg.nii.gz``."""
@@ -253,7 +256,7 @@ def _images(target: Target, grid: Grid, result: Segmentation) -> dict[str, Encod
 
 
 def _sidecars(target: Target, result: Segmentation) -> dict[str, str]:
-    base = {"SpatialReference": target.source, "Sources": [target.source]}
+    base = {"SpatialReference": target.source, "Sources": [target.source, *target.other_sources]}
     seg = f"seg-{result.table.name}"
     stripped = {"SkullStripped": result.brain.route == "stripped"}
     brain_only = {"SkullStripped": True}

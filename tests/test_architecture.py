@@ -28,7 +28,7 @@ LAYERS = [
     {"qc"},
     {"evaluation", "run"},
     {"demo", "batch"},
-    {"cli", "cli_bids", "cli_options", "cli_review", "__main__"},
+    {"cli", "cli_bids", "cli_engines", "cli_options", "cli_review", "__main__"},
 ]
 # Only these may import nibabel: one edge, two files (what a file holds, and where it lies).
 NIBABEL = {"nifti", "grids"}

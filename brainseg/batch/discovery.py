@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 EXTENSIONS = (".nii.gz", ".nii", ".nii.zst")
 # Keys of a filter file and the suffix of the scans that they choose among.
-CONTRASTS = {"t1w": "T1w", "t2w": "T2w", "flair": "FLAIR"}
+CONTRASTS = {"t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Filters:
     participants, sessions, runs : tuple of str
         Labels without their key; empty takes all.
     by_contrast : Mapping
-        For ``t1w``, ``t2w``, ``flair``: entity to what it must be (`brainseg.bids.Wanted`).
+        For ``t1w``, ``t2w``, ``flair``, ``pdw``: entity to what it must be
+        (`brainseg.bids.Wanted`).
     """
 
     participants: tuple[str, ...] = ()
@@ -58,14 +59,14 @@ class Found:
     name : Name
     folder : str
         The scan's folder with respect to the dataset, ``sub-01/ses-2/anat``.
-    t2, flair : Path or None
+    contrasts : tuple of (suffix, Path)
+        The T2w, FLAIR and PDw scans that go with it, in this order, where there are any.
     """
 
     path: Path
     name: Name
     folder: str
-    t2: Path | None = None
-    flair: Path | None = None
+    contrasts: tuple[tuple[str, Path], ...] = ()
 
 
 def find_scans(dataset: Path, filters: Filters | None = None) -> list[Found]:
@@ -122,21 +123,18 @@ def _of_session(anat: Path, folder: Path, filters: Filters) -> Iterator[Found]:
                 continue
             taken[stem] = Path(entry.path)
             names[contrast].append((name, taken[stem]))
-    for name, path in names["t1w"]:
-        yield Found(
-            path,
-            name,
-            folder.as_posix(),
-            t2=_companion(name, names["t2w"]),
-            flair=_companion(name, names["flair"]),
+    for name, path in names.pop("t1w"):
+        contrasts = tuple(
+            (CONTRASTS[contrast], _companion(name, others))
+            for contrast, others in names.items()
+            if others
         )
+        yield Found(path, name, folder.as_posix(), contrasts)
 
 
-def _companion(name: Name, others: list[tuple[Name, Path]]) -> Path | None:
+def _companion(name: Name, others: list[tuple[Name, Path]]) -> Path:
     """Take the scan that shares most entities with the T1w one; of equals the first by name."""
-    return max(
-        others, key=lambda other: len({*name.entities} & {*other[0].entities}), default=(None, None)
-    )[1]
+    return max(others, key=lambda other: len({*name.entities} & {*other[0].entities}))[1]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -191,7 +189,7 @@ def require_folder(folder: Path) -> None:
 
 
 def read_filters(path: Path) -> dict[str, dict[str, Wanted]]:
-    """Read a filter file: for each of ``t1w``, ``t2w``, ``flair`` the entities wanted.
+    """Read a filter file: for each of ``t1w``, ``t2w``, ``flair``, ``pdw`` the entities.
 
     Keys are long or short entity names; values a label, a list of labels, null (the entity must
     be absent) or ``"*"`` (it must be present).
@@ -207,7 +205,7 @@ def read_filters(path: Path) -> dict[str, dict[str, Wanted]]:
     except ValueError as error:
         raise UsageError(f"{path.name}: not JSON ({error})") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{path.name}: an object with t1w, t2w or flair is expected")
+        raise UsageError(f"{path.name}: an object with {', '.join(CONTRASTS)} is expected")
     wanted = {}
     for contrast, wishes in content.items():
         if contrast not in CONTRASTS or not isinstance(wishes, dict):

@@ -68,6 +68,20 @@ def collect(out: Path) -> list[Row]:
     return rows
 
 
+def chosen(
+    rows: list[Row], *, participants: list[str], sessions: list[str], runs: list[str]
+) -> list[Row]:
+    """Keep the rows whose scans have these labels; an empty list keeps all."""
+    labels = {"sub": participants, "ses": sessions, "run": runs}
+    wanted: dict[str, bids.Wanted] = {k: frozenset(v) for k, v in labels.items() if v}
+
+    def fits(row: Row) -> bool:
+        name = bids.parse(f"{row['scan']}_T1w.nii.gz")
+        return name is not None and bids.selects(wanted, name)
+
+    return [row for row in rows if fits(row)]
+
+
 def finished_scans(out: Path) -> list[Path]:
     """Return folder and prefix of each finished scan, in order of name."""
     found = (path.with_name(path.name.removesuffix(RECORD)) for path in _records(out))

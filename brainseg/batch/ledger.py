@@ -55,6 +55,8 @@ class Entry:
         ``running`` may also be what a dead process left; the lock tells.
     input : Fingerprint or None
         None when the input could not be read.
+    contrasts : dict
+        Suffix of each further scan that was used, for example ``FLAIR``, to its fingerprint.
     parameters : dict
         Options that the result depends on.
     version : str
@@ -87,6 +89,7 @@ class Entry:
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None
     outputs: dict[str, int] = field(default_factory=dict)
+    contrasts: dict[str, Fingerprint | None] = field(default_factory=dict)
     error: Failure | None = None
     started: str = ""
     ended: str = ""
@@ -148,6 +151,7 @@ def reason_to_run(
     entry: Entry | None,
     *,
     input_: Fingerprint | None,
+    contrasts: dict[str, Fingerprint | None],
     parameters: dict[str, Any],
     version: str,
     outputs: dict[str, int],
@@ -159,6 +163,8 @@ def reason_to_run(
     entry : Entry or None
     input_ : Fingerprint or None
         Of the input as it is now; None when it cannot be read.
+    contrasts : dict
+        The same of the further scans that are to be used, by suffix.
     parameters : dict
     version : str
     outputs : dict
@@ -168,6 +174,8 @@ def reason_to_run(
         return "new"
     if entry.input is None or input_ is None or entry.input.sha256 != input_.sha256:
         return "input changed" if entry.input and input_ else "input was not readable"
+    if _hashes(entry.contrasts) != _hashes(contrasts) or None in contrasts.values():
+        return "other contrasts"
     if entry.parameters != parameters:
         return "parameters changed"
     if entry.version != version:
@@ -182,10 +190,19 @@ def reason_to_run(
     return None
 
 
+def _hashes(inputs: dict[str, Fingerprint | None]) -> dict[str, str | None]:
+    return {suffix: None if print_ is None else print_.sha256 for suffix, print_ in inputs.items()}
+
+
 def _decode(content: dict[str, Any]) -> Entry:
-    fingerprint, error = content.pop("input"), content.pop("error")
+    input_, error, contrasts = (content.pop(key) for key in ("input", "error", "contrasts"))
+
+    def fingerprint(fields: dict[str, Any] | None) -> Fingerprint | None:
+        return None if fields is None else Fingerprint(**fields)
+
     return Entry(
-        input=None if fingerprint is None else Fingerprint(**fingerprint),
+        input=fingerprint(input_),
+        contrasts={suffix: fingerprint(fields) for suffix, fields in contrasts.items()},
         error=None if error is None else Failure(**error),
         **content,
     )

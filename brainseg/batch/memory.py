@@ -12,17 +12,16 @@ from pathlib import Path
 IDLE_BYTES = 350 << 20
 # Measured peaks above that, divided by voxels; see pipelines/benchmark_batch.py.
 BYTES_PER_VOXEL = 100
-# Of a whole head at 1 mm, 256 x 256 x 176.
-TYPICAL_VOXELS = 11_534_336
+BYTES_PER_CONTRAST_VOXEL = 15
 # Of a worker that only reads a scan and its mask.
 READING_BYTES = 600 << 20
 # Left to the system and to the process that hands out the scans.
 SHARE = 0.9
 
 
-def needed(voxels: int) -> int:
-    """Estimate the bytes that segmenting a scan takes."""
-    return IDLE_BYTES + BYTES_PER_VOXEL * voxels
+def needed(voxels: int, of_contrasts: int = 0) -> int:
+    """Estimate the bytes that segmenting a scan, with the voxels of its contrasts, takes."""
+    return IDLE_BYTES + BYTES_PER_VOXEL * voxels + BYTES_PER_CONTRAST_VOXEL * of_contrasts
 
 
 def available() -> int:

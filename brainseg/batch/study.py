@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,28 +52,51 @@ class Planned:
 
 
 def make_tasks(
-    found: Sequence[Found], out: Path, config: SegmentConfig, *, report: bool = True
+    found: Sequence[Found],
+    out: Path,
+    config: SegmentConfig,
+    *,
+    report: bool = True,
+    contrasts: Collection[str] = (),
 ) -> list[Task]:
-    """Make the tasks of one run; outputs keep the entities and folders of their sources."""
+    """Make the tasks of one run; outputs keep the entities and folders of their sources.
+
+    Parameters
+    ----------
+    found : sequence of Found
+    out : Path
+    config : SegmentConfig
+    report : bool
+        Make the QC pages.
+    contrasts : collection of str
+        Suffixes of the scans of the same session that are used too: ``T2w``, ``FLAIR``, ``PDw``.
+        A scan without them is segmented without them.
+    """
     run = uuid.uuid4().hex
-    return [
-        Task(
-            Job(
-                scan.path,
-                Target(
-                    folder=out / scan.folder,
-                    root=out,
-                    prefix=scan.name.prefix,
-                    suffix=scan.name.suffix,
-                    source=f"bids:{SOURCE}:{scan.folder}/{scan.path.name}",
-                ),
-            ),
-            config,
-            report,
-            run,
+    # Workers may have another working directory, and run on other machines.
+    out = out.absolute()
+    for suffix in contrasts:
+        without = sum(suffix not in dict(scan.contrasts) for scan in found)
+        if without:
+            log.warning("%d of %d scans have no %s beside them", without, len(found), suffix)
+    tasks = []
+    for scan in found:
+        others = tuple((s, path.absolute()) for s, path in scan.contrasts if s in contrasts)
+        target = Target(
+            folder=out / scan.folder,
+            root=out,
+            prefix=scan.name.prefix,
+            suffix=scan.name.suffix,
+            source=_uri(scan, scan.path),
+            other_sources=tuple(_uri(scan, path) for _, path in others),
         )
-        for scan in found
-    ]
+        job = Job(scan.path.absolute(), target, contrasts=others)
+        tasks.append(Task(job, config, report, run))
+    return tasks
+
+
+def _uri(scan: Found, path: Path) -> str:
+    return f"bids:{SOURCE}:{scan.folder}/{path.name}"
 
 
 def plan(tasks: Sequence[Task]) -> list[Planned]:
@@ -92,7 +115,7 @@ def plan(tasks: Sequence[Task]) -> list[Planned]:
 
 def run(
     planned: Sequence[Planned],
-    make_engine: Callable[[int], Engine],
+    make_engine: Callable[[], Engine],
     *,
     stop_on_first_crash: bool = False,
     told: Told = lambda task, outcome: None,
@@ -103,7 +126,7 @@ def run(
     ----------
     planned : sequence of Planned
     make_engine : callable
-        Makes the engine for a number of tasks; not called when nothing is to be done.
+        Makes the engine; not called when nothing is to be done.
     stop_on_first_crash : bool
         Begin no other scan once one has failed.
     told : callable
@@ -133,7 +156,7 @@ def run(
         atomic.sweep(to_do[0].job.target.root / "logs" / folder)
     open_: dict[str, Task] = {}
     try:
-        with make_engine(len(to_do)) as engine:
+        with make_engine() as engine:
             _drive(engine, to_do, open_, settle_as, stop_on_first_crash)
     finally:
         for task in open_.values():

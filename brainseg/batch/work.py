@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,9 +107,13 @@ def process(task: Task, segment: Callable[..., Any] = run_scan) -> Outcome:
 def look(task: Task) -> tuple[Entry | None, str | None]:
     """Return the ledger's entry of a task and the reason why it must be run, if it must."""
     entry = task.ledger.read(task.scan)
+    if entry is None:
+        # Its input need not be hashed yet, which for a whole study would be to read all of it.
+        return None, "new"
     why = reason_to_run(
         entry,
-        input_=fingerprint(task.job.path, None if entry is None else entry.input),
+        input_=fingerprint(task.job.path, entry.input),
+        contrasts=_contrasts(task, entry.contrasts),
         parameters=task.parameters,
         version=brainseg.__version__,
         outputs=_sizes(task.job.target.folder),
@@ -118,8 +122,11 @@ def look(task: Task) -> tuple[Entry | None, str | None]:
 
 
 def bytes_needed(task: Task) -> int:
-    """Estimate the memory of a task from the header of its scan."""
-    return memory.needed(nifti.voxel_count(task.job.path))
+    """Estimate the memory of a task from the headers of its scans."""
+    voxels = nifti.voxel_count(task.job.path)
+    # Each contrast is held on its own grid and on that of the T1w scan.
+    others = [voxels + nifti.voxel_count(path) for _, path in task.job.contrasts]
+    return memory.needed(voxels, sum(others))
 
 
 def settled(entry: Entry) -> Outcome:
@@ -156,6 +163,12 @@ def fingerprint(path: Path, known: Fingerprint | None = None) -> Fingerprint | N
         return Fingerprint(status.st_size, status.st_mtime_ns, nifti.sha256_of([path]))
     except OSError:
         return None
+
+
+def _contrasts(
+    task: Task, known: Mapping[str, Fingerprint | None]
+) -> dict[str, Fingerprint | None]:
+    return {suffix: fingerprint(path, known.get(suffix)) for suffix, path in task.job.contrasts}
 
 
 def _process(task: Task, segment: Callable[..., Any]) -> Outcome:
@@ -204,6 +217,7 @@ def _begin(task: Task, before: Entry | None) -> Entry:
         scan=task.scan,
         state="running",
         input=fingerprint(task.job.path),
+        contrasts=_contrasts(task, {}),
         parameters=task.parameters,
         version=brainseg.__version__,
         run=task.run,

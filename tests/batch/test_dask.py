@@ -80,7 +80,7 @@ def test_two_of_three_workers_die_and_every_scan_is_done_once(
     killed = list(workers)
     outcomes = study.run(
         study.plan(make(dataset, out)),
-        lambda tasks: DaskEngine(fake_process, scheduler=address, workers=3, memory=1 << 30),
+        lambda: DaskEngine(fake_process, scheduler=address, workers=3, memory=1 << 30),
         told=told,
     )
     for process in killed[1:]:

@@ -17,27 +17,29 @@ import pytest
 from batch_fakes import fake_process, make, make_dataset, times_begun, tree
 
 from brainseg.batch import study
+from brainseg.batch.discovery import find_scans
 from brainseg.batch.engines import Engine
 from brainseg.batch.engines.local import LocalEngine
 from brainseg.batch.engines.serial import SerialEngine
 from brainseg.batch.ledger import Ledger
 from brainseg.batch.work import Outcome, Task
+from brainseg.config import SegmentConfig
 
 NAMES = [f"sub-0{i}_T1w.nii.gz" for i in range(1, 5)]
 
 
-def serial(tasks: int) -> Engine:
+def serial() -> Engine:
     return SerialEngine(fake_process)
 
 
-def local(tasks: int) -> Engine:
+def local() -> Engine:
     return LocalEngine(
         fake_process, workers=2, memory=100, idle_bytes=1, bytes_of=lambda task: 10, threads=1
     )
 
 
 def go(
-    tasks: list[Task], engine: Callable[[int], Engine] = serial, **options: bool
+    tasks: list[Task], engine: Callable[[], Engine] = serial, **options: bool
 ) -> dict[str, Outcome]:
     return study.run(study.plan(tasks), engine, **options)  # type: ignore[arg-type]
 
@@ -91,6 +93,49 @@ def test_other_parameters_replace_the_former_outputs(dataset: Path, out: Path) -
         "sub-01_dseg.tsv",
         "sub-01_seg-three_dseg.tsv",
     }
+
+
+def test_contrasts_asked_for_are_used_and_watched(
+    tmp_path: Path, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["sub-01_T1w.nii.gz", "sub-01_FLAIR.nii.gz", "sub-01_T2w.nii.gz", "sub-02_T1w.nii.gz"]
+    found = find_scans(make_dataset(tmp_path / "raw", names))
+
+    def tasks(*contrasts: str) -> list[Task]:
+        return study.make_tasks(found, out, SegmentConfig(), contrasts=contrasts)
+
+    assert [task.job.contrasts for task in tasks()] == [(), ()]
+    one, other = tasks("FLAIR")
+    assert [(suffix, path.name) for suffix, path in one.job.contrasts] == [
+        ("FLAIR", "sub-01_FLAIR.nii.gz")
+    ]
+    assert one.job.target.other_sources == ("bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz",)
+    assert other.job.contrasts == ()
+    assert "1 of 2 scans have no FLAIR beside them" in caplog.text
+    go(tasks("FLAIR"))
+    assert states(go(tasks("FLAIR"))) == ["skipped", "skipped"]
+    assert {s: o.reason for s, o in go(tasks()).items() if o.state == "done"} == {
+        "sub-01_T1w": "other contrasts"
+    }
+    go(tasks("FLAIR"))
+    one.job.contrasts[0][1].write_text("another scan")
+    assert states(go(tasks("FLAIR"))) == ["done", "skipped"]
+
+
+def test_planning_reads_no_scan_that_is_new(
+    dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brainseg.nifti.sha256_of", lambda paths: pytest.fail("was read"))
+    assert [item.why for item in study.plan(make(dataset, out))] == ["new"] * 4
+
+
+def test_workers_elsewhere_find_the_files(
+    dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(dataset.parent)
+    tasks = make(Path("raw"), Path("out"))
+    assert tasks[0].job.path == scan(dataset, 1)
+    assert tasks[0].job.target.folder == out / "sub-01" / "anat"
 
 
 def test_threads_are_no_parameter(dataset: Path, out: Path) -> None:
@@ -253,6 +298,7 @@ import sys
 from pathlib import Path
 from batch_fakes import make
 from brainseg.batch import study
+from brainseg.batch.discovery import find_scans
 from test_study import local
 
 if __name__ == "__main__":

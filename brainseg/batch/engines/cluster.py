@@ -91,9 +91,7 @@ class DaskEngine:
 
         told = time.monotonic()
         while True:
-            threads = sum(
-                w["nthreads"] for w in self._client.scheduler_info(-1)["workers"].values()
-            )
+            threads = sum(self._client.nthreads().values())
             while self._waiting and len(self._running) < max(1, threads):
                 task = self._waiting.popleft()
                 # Pure tasks of equal arguments are done once; one submitted again shall run again.
