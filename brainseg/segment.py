@@ -21,6 +21,12 @@ from brainseg.tissue_fit import ANATOMY, TissueFit, fit_tissues
 from brainseg.tissues import THREE, TissueTable
 from brainseg.volume import Array, BoolArray, Volume
 
+FIELD_OF_VIEW_MM = (15.0, 1000.0)
+"""A side of a scan that shows a head, or a slab of one. Outside it voxel sizes are wrong (a unit
+of length mistaken, a header damaged), and grids made in mm would be empty or without end."""
+LARGEST_BRAIN_MM = 300.0
+"""A side of the box around a brain mask; even a whole adult head lies within."""
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
@@ -124,10 +130,12 @@ def segment(
     """
     steps = steps or Steps()
     table = tissues.table(config.tissues)
+    _require_head_size(volume)
     # BLAS sums in an order that depends on its threads; one keeps the bits the same.
     with threadpool_limits(limits=1):
         with steps.step("Brain mask"):
             brain = _find_brain(volume, config, mask).within(finite)
+        _require_brain_size(volume, brain.mask)
         _require_values(masking.extract(volume.data, brain.mask), len(table))
         if seeds is not None:
             with steps.step("Tissues"):
@@ -189,9 +197,33 @@ def _without_atlas(table: TissueTable) -> str:
     return "the head atlas could not be placed; tissues rest on intensities alone"
 
 
-def _require_values(values: Array, n_tissues: int) -> None:
-    if values.size == 0:
+def _require_head_size(volume: Volume) -> None:
+    sides = np.multiply(volume.shape, volume.zooms)
+    low, high = FIELD_OF_VIEW_MM
+    if sides.min() < low or sides.max() > high:
+        raise DataError(
+            f"the scan measures {_by(sides)} mm, of which a side is outside {low:g} to {high:g} "
+            "mm; are the voxel sizes in its header right?"
+        )
+
+
+def _require_brain_size(volume: Volume, mask: BoolArray) -> None:
+    if not mask.any():
         raise DataError("the brain mask is empty; give one with --mask FILE")
+    box = masking.bounding_box(mask)
+    sides = np.multiply([s.stop - s.start for s in box], volume.zooms)
+    if sides.max() > LARGEST_BRAIN_MM:
+        raise DataError(
+            f"the brain mask measures {_by(sides)} mm, more than the {LARGEST_BRAIN_MM:g} mm of "
+            "any head; are the mask and the header's voxel sizes right?"
+        )
+
+
+def _by(sides: Array) -> str:
+    return " x ".join(f"{s:.3g}" for s in sides)
+
+
+def _require_values(values: Array, n_tissues: int) -> None:
     # The first thousand voxels settle it for any real scan.
     if np.unique(values[:1000]).size < n_tissues:
         distinct = np.unique(values).size
