@@ -34,6 +34,8 @@ from brainseg.volume import Array, Volume
 # 640^3: more than any head scan (0.4 mm isotropic), and 1 GB as float32.
 MAX_VOXELS = 640**3
 MIN_SIDE = 5
+# Beyond this a value is no measurement, and float32 sums over 10^8 voxels would overflow.
+LARGEST = 1e30
 # Of a single-file NIfTI-1: 348 bytes of header and four that say no extension follows.
 DATA_OFFSET = 352
 # nibabel mends small faults of headers aloud, on stderr; what matters of them is in our notes.
@@ -47,7 +49,8 @@ class Scan:
     Attributes
     ----------
     volume : Volume
-        float32, axes in closest-canonical order; voxels that were not finite are replaced.
+        float32, axes in closest-canonical order; voxels that were not finite, or beyond
+        `LARGEST`, are replaced.
     grid : Grid
     path : Path
     sha256 : str
@@ -86,13 +89,12 @@ def load(path: Path, *, index: int | None = None) -> Scan:
     data, notes = _read(image, path, index)
     header, affine = read_geometry(image, path, notes)
     canonical, grid = to_canonical(data, affine, header, path)
-    if not np.issubdtype(canonical.dtype, np.floating):
-        values = canonical.astype(np.float32)
-        finite = None
-    else:
-        with np.errstate(over="ignore"):
-            values = canonical.astype(np.float32)
-        values, finite = _replace_nonfinite(values, path, notes)
+    # One order in memory, too: sums then run alike over all orientations of one scan.
+    with np.errstate(over="ignore"):
+        values = canonical.astype(np.float32, order="C")
+    finite = None
+    if np.issubdtype(canonical.dtype, np.floating):
+        finite = _replace_nonfinite(values, path, notes)
     if values.min() == values.max():
         raise DataError(
             f"{path.name}: every voxel has the value {values.flat[0]:g}; a scan has contrast"
@@ -143,7 +145,7 @@ def load_labels(path: Path, *, reference: Scan | None = None) -> tuple[Volume, G
     largest = max(float(labels.max()), -float(labels.min()))
     if largest > np.iinfo(np.int32).max:
         raise DataError(f"{path.name}: holds the value {largest:g}; no label is that large")
-    volume = Volume(labels.astype(np.int32), canonical_affine(grid))
+    volume = Volume(labels.astype(np.int32, order="C"), canonical_affine(grid))
     if reference is not None:
         require_same_grid(grid, reference.grid, path, reference.path)
     return volume, grid
@@ -162,7 +164,7 @@ def load_map(path: Path, *, reference: Scan) -> Array:
     header, affine = read_geometry(image, path, notes)
     canonical, grid = to_canonical(data, affine, header, path)
     require_same_grid(grid, reference.grid, path, reference.path)
-    return np.asarray(canonical, dtype=np.float32)
+    return np.asarray(canonical, dtype=np.float32, order="C")
 
 
 def image_bytes(
@@ -329,17 +331,22 @@ def _require_bytes(image: Any, path: Path, claimed: float) -> None:
 
 def _replace_nonfinite(
     values: NDArray[np.float32], path: Path, notes: list[str]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    finite = np.isfinite(values)
+) -> NDArray[np.bool_] | None:
+    """Overwrite what is no measurement by the least that is one; say where the others are."""
+    # One pass without a temporary of the volume's size settles it for nearly every scan.
+    if -LARGEST <= values.min() and values.max() <= LARGEST:
+        return None
+    finite: NDArray[np.bool_] = np.abs(values) <= LARGEST
     bad = int(values.size - np.count_nonzero(finite))
-    if bad == 0:
-        return values, None
     if bad == values.size:
         raise DataError(f"{path.name}: none of its {bad:,} voxels is a finite number")
     share = 100 * bad / values.size
-    notes.append(f"{bad:,} voxels ({share:.2g} %) are not finite numbers; they are left out")
+    notes.append(
+        f"{bad:,} voxels ({share:.2g} %) are not finite numbers or beyond {LARGEST:g}; "
+        "they are left out"
+    )
     values[~finite] = values[finite].min()
-    return values, finite
+    return finite
 
 
 def _brief(error: Exception) -> str:
