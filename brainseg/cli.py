@@ -109,6 +109,11 @@ def _add_run(commands: Commands) -> None:
         "--seeds", type=Path, metavar="FILE", help="label map of voxels whose tissue is known"
     )
     parser.add_argument("--force", action="store_true", help="overwrite earlier results")
+    parser.add_argument(
+        "--report-only",
+        action="store_true",
+        help="make the QC page of a finished result again; nothing is segmented",
+    )
     add_segment_options(parser)
     add_threads(parser)
 
@@ -161,8 +166,10 @@ def _add_evaluate(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from brainseg.run import Job, plain_target, run_scan
+    from brainseg.run import Job, plain_target, report_again, run_scan
 
+    if args.report_only and args.no_report:
+        raise UsageError("--report-only and --no-report: choose one")
     config = segment_config(args, threads=args.threads)
     own_mask = Path(args.mask) if config.mask == "file" else None
     contrasts = tuple(
@@ -196,7 +203,10 @@ def _run(args: argparse.Namespace) -> int:
     for job in jobs:
         try:
             with _Progress(quiet=args.quiet) as steps:
-                run_scan(job, config, force=args.force, report=not args.no_report, steps=steps)
+                if args.report_only:
+                    report_again(job, threads=config.threads, steps=steps)
+                else:
+                    run_scan(job, config, force=args.force, report=not args.no_report, steps=steps)
         except BrainsegError as error:
             if len(jobs) == 1:
                 raise

@@ -67,7 +67,10 @@ def add_bids(commands: Commands) -> None:
     how.add_argument("--stop-on-first-crash", action="store_true", help="begin no more after it")
     how.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
     how.add_argument(
-        "--reports-only", action="store_true", help="make the QC pages of finished scans again"
+        "--report-only",
+        "--reports-only",
+        action="store_true",
+        help="make the QC pages of finished scans again",
     )
     segmentation = parser.add_argument_group("segmentation")
     segmentation.add_argument(
@@ -168,7 +171,7 @@ def _participant(args: argparse.Namespace) -> int:
         failed = ratings.failed(args.out)
         tasks = [task for task in tasks if task.scan not in failed]
     planned = study.plan(tasks)
-    if args.reports_only:
+    if args.report_only:
         from brainseg.batch.reports import remake as work
 
         planned = [replace(item, why="report asked for") for item in planned]

@@ -120,12 +120,47 @@ def run_scan(
     quality: dict[str, bytes] = {}
     if report:
         from brainseg.qc.report import outputs
+        from brainseg.qc.subject import from_result
 
         with steps.step("Report"):
-            quality = outputs(scan, result, record=derivatives.record(scan, result, timed=timed))
+            record = derivatives.record(scan, result, timed=timed)
+            quality = outputs(from_result(scan, result, record), threads=config.threads)
     with steps.step("Write"):
         files = derivatives.write(job.target, scan, result, quality=quality, timed=timed)
     return Finished(result, tuple(files))
+
+
+def report_again(job: Job, *, threads: int = 1, steps: Steps | None = None) -> list[Path]:
+    """Make the QC page of a finished scan again; its segmentation is read back, not repeated.
+
+    Parameters
+    ----------
+    job : Job
+    threads : int
+    steps : Steps, optional
+
+    Returns
+    -------
+    list of Path
+        The files that were written.
+
+    Raises
+    ------
+    BrainsegError
+        NoInputError where there is no finished result, DataError where it belongs to another
+        scan, or OutputError; the earlier page then stays.
+    """
+    from brainseg.qc import report
+    from brainseg.qc.finished import read_subject
+
+    steps = steps or Steps()
+    with steps.step("Load"):
+        subject = read_subject(job.target, nifti.load(job.path, index=job.index))
+    with steps.step("Report"):
+        files = report.outputs(subject, threads=threads)
+    return derivatives.write_files(
+        job.target, {ending: content.__bytes__ for ending, content in files.items()}
+    )
 
 
 def load_mask(path: Path, scan: Scan) -> BoolArray:

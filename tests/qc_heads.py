@@ -10,6 +10,8 @@ from brainseg import derivatives, grids
 from brainseg.config import SegmentConfig
 from brainseg.extraction import Extraction
 from brainseg.nifti import Scan
+from brainseg.qc import report
+from brainseg.qc.subject import from_result
 from brainseg.segment import Segmentation
 from brainseg.tissue_fit import TissueFit
 from brainseg.tissues import SIX
@@ -105,3 +107,8 @@ def _affine() -> np.ndarray:
 
 def record(scan: Scan, result: Segmentation) -> dict:
     return derivatives.record(scan, result)
+
+
+def page_of(scan: Scan, result: Segmentation) -> str:
+    """Return the report of a segmentation."""
+    return report.outputs(from_result(scan, result, record(scan, result)))["report.html"].decode()

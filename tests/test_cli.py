@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -289,6 +290,39 @@ def test_evaluate_scores_a_map_against_the_truth(
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:2] == ["tissue", "Dice"]
     assert table[1].startswith("2+3=2+3")
+
+
+def test_the_report_alone_is_what_a_whole_run_makes(
+    files: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, mask = files / "phantom_T1w.nii.gz", files / "phantom_desc-truth_mask.nii.gz"
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    assert main(["run", str(scan), "--mask", str(mask), "-o", str(whole), "-q"]) == 0
+    shutil.copytree(out, again)
+    before = {p.name: p.read_bytes() for p in again.iterdir()}
+    alone = ["run", "--report-only", "-q", "-o", str(again)]
+    assert main([*alone, str(scan)]) == 0
+    assert before.items() <= {p.name: p.read_bytes() for p in again.iterdir()}.items()
+    assert "</html>" in (again / "phantom_report.html").read_text()
+    numbers = [
+        json.loads((folder / "phantom_desc-quality_T1w.json").read_text())
+        for folder in (whole, again)
+    ]
+    assert numbers[0].keys() == numbers[1].keys()
+    for key, value in numbers[0].items():
+        if isinstance(value, float):
+            # Probabilities come back from their files in steps of 1/65535.
+            assert numbers[1][key] == pytest.approx(value, rel=1e-3, abs=1e-4), key
+        else:
+            assert numbers[1][key] == value, key
+
+    assert main([*alone, "--no-report", str(scan)]) == 64
+    assert main(["run", "--report-only", str(scan), "-o", str(tmp_path / "nothing")]) == 66
+    assert "segment it first" in capsys.readouterr().err
+    other = tmp_path / "phantom_T1w.nii.gz"
+    demo.write_head(make_phantom(zooms=(3.0, 3.0, 3.0), seed=2), tmp_path, contrast="T1w")
+    assert main([*alone, str(other)]) == 65
+    assert "another file of this name" in capsys.readouterr().err
 
 
 def test_outputs_hold_no_free_text_of_the_header(files: Path, tmp_path: Path) -> None:

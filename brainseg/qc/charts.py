@@ -70,10 +70,28 @@ class Bins:
 
 def bins(samples: FloatArray) -> Bins:
     """Count intensities between their extremes, a few outliers left out."""
-    low, high = np.percentile(samples[::5], [0.2, 99.8])
+    some = samples[::5]
+    low, high = np.percentile(some, [0.2, 99.8])
     pad = 0.04 * max(high - low, 1e-9)
-    counts, edges = np.histogram(samples, BINS, range=(low - pad, high + pad))
+    low, high, n = low - pad, high + pad, BINS
+    step = _step(some)
+    if step > (high - low) / BINS / 30:
+        # Bins that hold now two steps, now three, would draw a comb: each holds as many.
+        width = step * np.ceil((high - low) / BINS / step)
+        low = step * np.floor(low / step) - step / 2
+        n = int(np.ceil((high - low) / width))
+        high = low + n * width
+    counts, edges = np.histogram(samples, n, range=(low, high))
     return Bins(edges.astype(np.float64), counts.astype(np.float64), samples.size)
+
+
+def _step(values: FloatArray) -> float:
+    """Return the step between the intensities of a scan of integers, 0 for a continuous one."""
+    distinct = np.unique(values)
+    # A scan divided by a bias field has as many values as voxels; integers come in thousands.
+    if distinct.size < 2 or distinct.size > values.size / 20:
+        return 0.0
+    return float(np.median(np.diff(distinct)))
 
 
 def histogram(subject: Subject, binned: Bins) -> Markup:
@@ -202,7 +220,7 @@ def likelihood(history: Sequence[float]) -> Markup:
     )
     marks = "".join(
         f'<text class="tick" x="{LEFT - 4}" y="{frame.y(v) + 4:.1f}" text-anchor="end">'
-        f"{v:.4g}</text>"
+        f"{v:.3g}</text>"
         for v in dict.fromkeys((low, high))
     )
     line = f'<polyline class="line" points="{frame.points(steps, values)}"/>'
@@ -221,7 +239,9 @@ def _x_axis(frame: Frame, label: str) -> str:
     step = _nice((frame.x1 - frame.x0) / 8)
     if frame.x1 - frame.x0 < 8 and float(frame.x0).is_integer():
         step = max(1.0, step)
-    ticks = np.arange(np.ceil(frame.x0 / step), np.floor(frame.x1 / step) + 1) * step
+    ticks = (
+        np.arange(np.ceil(frame.x0 / step), np.floor(frame.x1 / step) + 1) * step + 0.0
+    )  # no "-0"
     marks = "".join(
         f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}"/>'
         f'<text class="tick" x="{x:.1f}" y="{base + 16}" text-anchor="middle">{t:g}</text>'

@@ -35,8 +35,16 @@ PRIORS = {
 }
 
 
-def paragraph(record: Mapping[str, Any]) -> str:
-    """Describe the segmentation that a record documents."""
+def paragraph(record: Mapping[str, Any], *, even: bool = False) -> str:
+    """Describe the segmentation that a record documents.
+
+    Parameters
+    ----------
+    record : Mapping
+        From `brainseg.derivatives.record`.
+    even : bool
+        The bias field that was looked for is flat.
+    """
     versions, options = record["versions"], record["options"]
     libraries = ", ".join(f"{k} {v}" for k, v in versions.items() if k != "brainseg")
     route = record["brain"]["route"]
@@ -47,10 +55,13 @@ def paragraph(record: Mapping[str, Any]) -> str:
         neighbours = "A mean-field Markov prior, its strength set by the scan's noise, joined"
     else:
         neighbours = f"A mean-field Markov prior of strength {smooth:g} joined"
+    field = BIAS[options["bias"]]
+    if even and options["bias"] != "none":
+        field += " None stood out against anatomy, and the scan was left as it came."
     joined = "" if smooth == 0 else f" {neighbours} neighbouring voxels."
     return (
         f"The T1-weighted scan was segmented with brainseg {versions['brainseg']} ({libraries}). "
-        f"The brain mask came from {ROUTES.get(route, route)}. {BIAS[options['bias']]} A Gaussian "
+        f"The brain mask came from {ROUTES.get(route, route)}. {field} A Gaussian "
         f"mixture described the intensities inside the mask with {len(record['tissues'])} tissues "
         f"({tissues}). {PRIORS[options.get('prior', 'none')]}; it {ended} after "
         f"{record['n_iter']} iterations.{joined} Each voxel was labelled with the tissue of the "

@@ -23,6 +23,9 @@ EDGES = {SAGITTAL: ("P", "A"), CORONAL: ("L", "R"), AXIAL: ("L", "R")}
 NAMES = {SAGITTAL: "x", CORONAL: "y", AXIAL: "z"}
 GAP = 4
 INK = 225
+# Pixels of a picture 1680 wide, which a window of 1280 shows at 0.7: 15 there, 9 at 800.
+FONT = 21
+SMALL_FONT = 14
 
 
 @dataclass(frozen=True)
@@ -116,25 +119,28 @@ class Mosaic:
     def annotate(self, picture: Bytes) -> Bytes:
         """Write sides and positions onto a grey or colour picture."""
         image = Image.fromarray(picture)
-        pen = ImageDraw.Draw(image)
-        ink: Any = INK if picture.ndim == 2 else (INK,) * 3
-        shade: Any = 0 if picture.ndim == 2 else (0,) * 3
-        font = _font(14)
-
-        def write(x: int, y: int, text: str) -> None:
-            pen.text((x, y), text, fill=ink, font=font, stroke_width=2, stroke_fill=shade)
-
-        first: set[tuple[int, int]] = set()
+        write = _writer(image, FONT)
         for cell in self.cells:
             where = f"{NAMES[cell.axis]} {self._position(cell):+.0f}"
-            write(cell.x + 4, cell.y + cell.height - 19, where)
+            write(cell.x + 5, cell.y + cell.height - 5, where, "lb")
+        self._mark_sides(write)
+        return np.asarray(image)
+
+    def with_sides(self, picture: Bytes) -> Bytes:
+        """Write the sides alone onto a small picture."""
+        image = Image.fromarray(picture)
+        self._mark_sides(_writer(image, SMALL_FONT))
+        return np.asarray(image)
+
+    def _mark_sides(self, write: Callable[[int, int, str, str], None]) -> None:
+        # Corners hold the least of a head: letters there cover none of it.
+        first: set[tuple[int, int]] = set()
+        for cell in self.cells:
             if (cell.axis, cell.y) not in first:
                 first.add((cell.axis, cell.y))
                 left, right = EDGES[cell.axis]
-                middle = cell.y + cell.height // 2 - 8
-                write(cell.x + 4, middle, left)
-                write(cell.x + cell.width - 14, middle, right)
-        return np.asarray(image)
+                write(cell.x + 5, cell.y + 5, left, "lt")
+                write(cell.x + cell.width - 5, cell.y + 5, right, "rt")
 
     def _position(self, cell: Cell) -> float:
         centre = np.array([(s.start + s.stop - 1) / 2 for s in self.box] + [1.0])
@@ -229,14 +235,21 @@ def axial_strip(volume: Volume, box: Box, n: int, *, width: int = 1680) -> Mosai
     return layout(volume, box, [(AXIAL, spread(box[2].start, box[2].stop, n, 0.12))], width=width)
 
 
-def stacked(mosaic: Mosaic, pictures: Sequence[Bytes]) -> tuple[Mosaic, Bytes]:
-    """Put pictures of one mosaic below each other, as one."""
-    step = mosaic.height + GAP
-    cells = tuple(replace(c, y=c.y + r * step) for r in range(len(pictures)) for c in mosaic.cells)
-    gap = np.zeros((GAP, *pictures[0].shape[1:]), dtype=np.uint8)
-    rows = [part for picture in pictures for part in (picture, gap)][:-1]
-    joined = np.concatenate(rows)
-    return replace(mosaic, cells=cells, height=joined.shape[0]), joined
+def stacked(
+    mosaic: Mosaic, pictures: Sequence[Bytes], names: Sequence[str]
+) -> tuple[Mosaic, Bytes]:
+    """Put grey pictures of one mosaic below each other, as one, each with its name above it."""
+    band = FONT + 2 * GAP
+    step = mosaic.height + band
+    cells = tuple(
+        replace(c, y=c.y + r * step + band) for r in range(len(pictures)) for c in mosaic.cells
+    )
+    title = np.zeros((band, mosaic.width), dtype=np.uint8)
+    image = Image.fromarray(np.concatenate([p for row in pictures for p in (title, row)]))
+    pen = ImageDraw.Draw(image)
+    for r, name in enumerate(names):
+        pen.text((5, r * step + band // 2), name, fill=INK, font=_font(FONT), anchor="lm")
+    return replace(mosaic, cells=cells, height=image.height), np.asarray(image)
 
 
 def widened(box: Box, volume: Volume, millimetres: tuple[float, ...]) -> Box:
@@ -249,6 +262,20 @@ def widened(box: Box, volume: Volume, millimetres: tuple[float, ...]) -> Box:
             slice(max(0, s.start - round(below / zoom)), min(end, s.stop + round(above / zoom)))
         )
     return sides[0], sides[1], sides[2]
+
+
+def _writer(image: Image.Image, size: int) -> Callable[[int, int, str, str], None]:
+    """Return what writes a text at a place of a grey or colour picture, edged with black."""
+    pen = ImageDraw.Draw(image)
+    ink: Any = INK if image.mode == "L" else (INK,) * 3
+    shade: Any = 0 if image.mode == "L" else (0,) * 3
+
+    def write(x: int, y: int, text: str, anchor: str) -> None:
+        pen.text(
+            (x, y), text, ink, _font(size), anchor=anchor, stroke_width=2, stroke_fill=shade
+        )  # fmt: skip
+
+    return write
 
 
 @lru_cache

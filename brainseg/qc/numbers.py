@@ -65,7 +65,7 @@ NUMBERS: tuple[Number, ...] = (
         )
         for t in TISSUES
     ),
-    Number("cnr", "CNR", HIGHER, "|mean WM − mean GM| / √(var air + var WM + var GM)",
+    Number("cnr", "CNR", HIGHER, "|median WM − median GM| / √(var air + var WM + var GM)",
            MAGNOTTA, _SIGNAL),
     Number("cjv", "CJV", LOWER, "(MAD WM + MAD GM) / |median WM − median GM|",
            "10.3389/fninf.2016.00010", _SIGNAL),
@@ -100,7 +100,8 @@ NUMBERS: tuple[Number, ...] = (
     Number("loglik_per_voxel", "Log-likelihood per voxel", HIGHER,
            "of the fitted mixture; compares fits of the same scan only", "", _FIT),
     Number("bic_per_voxel", "BIC per voxel", LOWER,
-           "(p ln n − 2 n · log-likelihood per voxel) / n, p = 3K − 1 (more than a fit with tied classes has)",
+           "(p ln n − 2 n · log-likelihood per voxel) / n, p = 3K − 1 (more than a fit with "
+           "tied classes has)",
            "10.1214/aos/1176344136", _FIT),
     Number("overlap_max", "Largest overlap of neighbours", LOWER,
            "Bhattacharyya coefficient of neighbouring tissues' Gaussians: 0 apart, 1 the same", "",

@@ -10,6 +10,7 @@ import numpy as np
 
 from brainseg.masking import bounding_box
 from brainseg.qc import mosaic, pictures
+from brainseg.qc.air import Surroundings
 from brainseg.qc.mosaic import Box, Mosaic
 from brainseg.qc.pictures import Bytes
 from brainseg.qc.subject import Subject
@@ -18,7 +19,7 @@ from brainseg.volume import Array, BoolArray
 
 MASK_COLOUR = "#ffd23f"
 OUTER_COLOUR = "#ff8c1a"
-INNER_COLOUR = "#4fc3f7"
+INNER_COLOUR = "#1e90ff"
 # Room around the brain in mm for the picture of the whole head: left, right, back, front, below,
 # above. The neck tells nothing of the mask.
 HEAD_ROOM = (25.0, 25.0, 25.0, 25.0, 30.0, 22.0)
@@ -109,17 +110,17 @@ class Drawing:
         return pictures.webp(m.annotate(m.draw(self.corrected, self.grey())))
 
 
-def panels(subject: Subject, pool: Executor) -> list[Panel]:
+def panels(subject: Subject, around: Surroundings, pool: Executor) -> list[Panel]:
     """Draw all panels of a scan in the order in which they are read, side by side in the pool."""
     drawing = Drawing(subject)
     makers: list[Callable[[Drawing], Panel]] = [
         _mask,
-        _background,
+        lambda d: _background(d, around.air),
         _tissues,
         _three,
         _probabilities,
     ]
-    if subject.bias is not None:
+    if not subject.even:
         makers += [_bias, _correction]
     makers.append(_uncertainty)
     return list(pool.map(lambda make: make(drawing), makers))
@@ -146,13 +147,13 @@ def contact(subject: Subject) -> bytes:
     inside = label > 0
     picture[inside] = picture[inside] * 0.6 + colours[label[inside]] * 0.4
     picture[sheet.contour(subject.mask, 1)] = pictures.rgb(MASK_COLOUR)
-    return pictures.webp_bytes(picture, 70)
+    return pictures.webp_bytes(sheet.with_sides(picture), 70)
 
 
 def _outline(m: Mosaic, subject: Subject, share: Array) -> BoolArray:
     """Outline of where a share inside the mask is above one half."""
     drawn = m.draw_samples(subject.index, share, lambda s: (s * np.float32(255)).astype(np.uint8))
-    return pictures.outline(drawn > 127)
+    return pictures.outline(drawn > 127, 2)
 
 
 def _mask(d: Drawing) -> Panel:
@@ -172,22 +173,28 @@ def _mask(d: Drawing) -> Panel:
     )
 
 
-def _background(d: Drawing) -> Panel:
+def _background(d: Drawing, air: Array) -> Panel:
     m = d.on_field
     data = d.subject.volume.data
-    # A seventh of the brain's intensity fills the window: ghosts and wrap lie below it.
     low = float(min(0.0, data[::5, ::5, ::5].min()))
-    high = low + 0.14 * max(float(np.median(d.subject.samples[::11])) - low, 1e-6)
-    grey = m.annotate(m.draw(data, lambda s: pictures.window(s, low, high)))
+    brain = max(float(np.median(d.subject.samples[::11])) - low, 1e-6)
+    # A seventh of the brain's intensity fills the window: ghosts and wrap lie below it. Where the
+    # noise alone reaches higher, the window does too, or all would be white.
+    share, note = 0.14, "The scan holds no air to measure."
+    if air.size:
+        middle, bright = ((float(v) - low) / brain for v in np.percentile(air, [50, 95]))
+        share = max(share, 1.3 * bright)
+        note = f"Air lies at {middle:.1%} of the brain, its brightest twentieth above {bright:.1%}."
+    grey = m.annotate(m.draw(data, lambda s: pictures.window(s, low, low + share * brain)))
     return Panel(
         "background",
         "Background, contrast stretched",
-        "Air should be even speckle. Shifted copies of the head are ghosts or wrap; stripes and "
-        "ripples speak of motion or spikes; flat black means that it was removed.",
+        "Air should be dark, even speckle. Shifted copies of the head are ghosts or wrap; stripes "
+        "and ripples speak of motion or spikes; flat black means that it was removed.",
         pictures.webp(grey, 70),
         "Slices of the whole field of view with the darkest part of the intensities stretched.",
         m,
-        note="Window: 0 to 14 % of the brain's median.",
+        note=f"White is {share:.0%} of the brain's median and more. {note}",
     )
 
 
@@ -233,7 +240,7 @@ def _probabilities(d: Drawing) -> Panel:
         m.draw_samples(d.index, subject.responsibilities[:, k], _eight_bits)
         for k in range(len(subject.table))
     ]
-    tall, joined = mosaic.stacked(m, rows)
+    tall, joined = mosaic.stacked(m, rows, [f"{t.index} {t.name}" for t in subject.table.tissues])
     return Panel(
         "probabilities",
         "Probability of each tissue",
@@ -242,7 +249,6 @@ def _probabilities(d: Drawing) -> Panel:
         pictures.webp(joined, 75),
         "One row of axial slices for each tissue: its probability from black (0) to white (1).",
         tall,
-        legend=tuple(Key("", f"row {t.index}: {t.name}") for t in subject.table.tissues),
         scale=Scale(("#000000", "#ffffff"), "0", "1"),
     )
 

@@ -63,7 +63,7 @@ def outline(inside: BoolArray, width: int = 1) -> BoolArray:
 
 def webp(picture: Bytes, quality: int = 82) -> str:
     """Encode a grey (H, W) or colour (H, W, 3) picture as a WebP data URI."""
-    return _uri("webp", webp_bytes(picture, quality))
+    return data_uri("webp", webp_bytes(picture, quality))
 
 
 def webp_bytes(picture: Bytes, quality: int = 82) -> bytes:
@@ -78,7 +78,7 @@ def png_grey(picture: Bytes) -> str:
     """Encode an 8-bit picture exactly, as a PNG data URI."""
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "PNG", compress_level=6)
-    return _uri("png", out.getvalue())
+    return data_uri("png", out.getvalue())
 
 
 def png_layer(index: Bytes, colours: Sequence[RGB]) -> str:
@@ -94,8 +94,9 @@ def png_layer(index: Bytes, colours: Sequence[RGB]) -> str:
     image.putpalette([0, 0, 0, *(channel for colour in colours for channel in colour)])
     out = io.BytesIO()
     image.save(out, "PNG", transparency=bytes([0] + [255] * len(colours)), compress_level=6)
-    return _uri("png", out.getvalue())
+    return data_uri("png", out.getvalue())
 
 
-def _uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """Return a picture as an address that holds it."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,20 +1,20 @@
 """Quality numbers of a scan and its segmentation; `brainseg.qc.numbers` explains each.
 
 Formulas are MRIQC's (Esteban et al. 2017, doi:10.1371/journal.pone.0184661) with our tissue
-fractions in place of FAST's; differences are named where they are.
+fractions in place of FAST's; differences are named where they are. Head and air are taken from the
+scan as it came: MRIQC divides them by the bias field too, ours is known inside the brain only.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from brainseg.masking import bounding_box
+from brainseg.qc.air import Surroundings
 from brainseg.qc.mosaic import widened
 from brainseg.qc.numbers import TISSUES
 from brainseg.qc.subject import Subject
@@ -25,11 +25,10 @@ MAD_TO_SD = 1.4826
 PURE = 0.85
 # 1 / sqrt(2 / (4 - pi)): the Rayleigh noise of air seen as the Gaussian noise of tissue.
 DIETRICH = 1.0 / math.sqrt(2.0 / (4.0 - math.pi))
-AIR_BLOCK_MM = 3.0
 RIM_MM = 2.0
 # Bone and air are darker than this share of grey matter on T1w; CSF is brighter.
 BONE = 0.25
-NO_AIR = "the background was removed from the scan"
+NO_AIR = "the picture holds no air, or the background was removed"
 
 
 @dataclass(frozen=True)
@@ -47,20 +46,16 @@ class Quality:
     values: dict[str, float | None]
     reasons: dict[str, str]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what is written beside the report."""
-        return {**self.values, "missing": self.reasons}
-
     def get(self, key: str) -> float | None:
         """Return the number, None where it is missing."""
         return self.values.get(key)
 
 
-def measure(subject: Subject) -> Quality:
+def measure(subject: Subject, around: Surroundings) -> Quality:
     """Compute every quality number of a scan."""
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
-    head, air = head_and_air(subject)
+    head, air = around.head, around.air
     stats = {
         t: summary(subject.samples[subject.fractions[:, k] > PURE]) for k, t in enumerate(TISSUES)
     }
@@ -95,57 +90,11 @@ def measure(subject: Subject) -> Quality:
 def _reason(key: str, air: Array) -> str:
     if not air.size and key.startswith(("snrd", "efc", "fber", "summary_bg")):
         return NO_AIR
+    if key == "fber":
+        return "at least half of the air is exactly 0"
     if key.startswith("inu"):
         return "no bias field was estimated"
     return "too few voxels of this tissue, or no spread in them"
-
-
-def head_and_air(subject: Subject) -> tuple[Array, Array]:
-    """Return sampled intensities of the head and of the air around it.
-
-    Air is what lies outside the large bright pieces with their holes filled, 6 mm away from it, and
-    is not constant padding. Where less than 1 % of the picture is left, it is empty: the
-    background was removed. One voxel of each block of 3 mm is taken.
-    """
-    data, zooms = subject.volume.data, subject.volume.zooms
-    steps = [max(1, round(AIR_BLOCK_MM / z)) for z in zooms]
-    shape = [n // s for n, s in zip(data.shape, steps, strict=True)]
-    low = float(data[::3, ::3, ::3].min())
-    padding = _blocks(data, steps, np.maximum) <= low
-    mean = _blocks(data, steps, np.add) / math.prod(steps)
-    level = low + 0.15 * (float(np.median(subject.samples[::7])) - low)
-    centre = tuple(slice(s // 2, n * s, s) for n, s in zip(shape, steps, strict=True))
-    brain = subject.mask[centre]
-    pieces, _ = ndimage.label((mean > level) | brain)
-    sizes = np.bincount(pieces.ravel())
-    # The scalp may hang together with the brain nowhere, for the skull is dark.
-    large = sizes > 0.05 * brain.sum()
-    large[0] = False
-    head = large[pieces]
-    around = ndimage.binary_dilation(head, iterations=2)
-    around = ndimage.binary_erosion(around, iterations=2, border_value=1)
-    for axis in range(3):  # nose, mouth and ears open sideways; each plane closes other holes
-        for n in range(around.shape[axis]):
-            where: list[Any] = [slice(None)] * 3
-            where[axis] = n
-            around[tuple(where)] |= ndimage.binary_fill_holes(around[tuple(where)])
-    far = ~ndimage.binary_dilation(around, iterations=2) & ~padding
-    points = data[centre]
-    if far.sum() < max(50, 0.01 * far.size):
-        far = np.zeros_like(far)
-    return points[head], points[far]
-
-
-def _blocks(data: Array, steps: list[int], combine: np.ufunc) -> FloatArray:
-    """Combine the voxels of each block of so many voxels along each axis."""
-    for axis, step in enumerate(steps):
-        end = data.shape[axis] // step * step
-        parts = [
-            data[tuple(slice(start, end, step) if a == axis else slice(None) for a in range(3))]
-            for start in range(step)
-        ]
-        data = functools.reduce(combine, parts)
-    return data
 
 
 def summary(values: Array) -> dict[str, float | None]:
@@ -171,8 +120,11 @@ def snr(tissue: dict[str, float | None]) -> float | None:
 
 
 def snr_dietrich(tissue: dict[str, float | None], air: dict[str, float | None]) -> float | None:
-    """Signal to the noise of air (Dietrich et al. 2007, doi:10.1002/jmri.20969)."""
-    ratio = _ratio(tissue["median"], air["mad"])
+    """Signal to the noise of air (Dietrich et al. 2007, doi:10.1002/jmri.20969).
+
+    Coarse integers can leave the air a MAD of 0; its sd stands in, as in MRIQC.
+    """
+    ratio = _ratio(tissue["median"], air["mad"] or air["stdv"])
     return None if ratio is None else DIETRICH * ratio
 
 
@@ -183,10 +135,10 @@ def cnr(
 
     Without air its variance, small beside the tissues', is taken as 0.
     """
-    if wm["mean"] is None or gm["mean"] is None or wm["stdv"] is None or gm["stdv"] is None:
+    if wm["median"] is None or gm["median"] is None or wm["stdv"] is None or gm["stdv"] is None:
         return None
     noise = (air["stdv"] or 0.0) ** 2 + wm["stdv"] ** 2 + gm["stdv"] ** 2
-    return _ratio(abs(wm["mean"] - gm["mean"]), math.sqrt(noise))
+    return _ratio(abs(wm["median"] - gm["median"]), math.sqrt(noise))
 
 
 def cjv(wm: dict[str, float | None], gm: dict[str, float | None]) -> float | None:
@@ -227,8 +179,13 @@ def inu(subject: Subject) -> dict[str, float | None]:
 
 
 def rpve(fraction: Array) -> float | None:
-    """Residual partial volume: fractions between their 2nd and 98th percentile over the volume."""
-    present = fraction[fraction > 1e-3]
+    """Residual partial volume: fractions between their 2nd and 98th percentile over the volume.
+
+    Fractions are rounded to 1e-3, so that a pure voxel is 1 and an empty one 0, as in FAST's maps:
+    else the 98th percentile would split the pure ones by their last bit.
+    """
+    fraction = np.round(fraction, 3)
+    present = fraction[fraction > 0]
     if present.size < 20:
         return None
     low, high = np.percentile(present, [2, 98])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -13,23 +12,22 @@ from markupsafe import Markup
 
 import brainseg
 from brainseg.bids import split_name
-from brainseg.nifti import Scan
 from brainseg.qc import charts, methods, ratings
+from brainseg.qc.air import surroundings
 from brainseg.qc.levels import PASS, SYMBOLS
 from brainseg.qc.numbers import NUMBERS, STATISTICS, SUMMARISED
 from brainseg.qc.pages import environment, styles, text, vendored
-from brainseg.qc.panels import Panel, contact, panels
-from brainseg.qc.pictures import rgb
+from brainseg.qc.panels import MASK_COLOUR, Panel, contact, panels
+from brainseg.qc.pictures import data_uri, rgb
 from brainseg.qc.quality import Quality, measure
 from brainseg.qc.sprites import Sprites, sprites
-from brainseg.qc.subject import Subject, from_result
+from brainseg.qc.subject import Subject
 from brainseg.qc.verdict import Verdict, judge
-from brainseg.segment import Segmentation
 from brainseg.tissues import THREE
 
 SHORT = {
-    "mask": "Mask", "background": "Background", "tissues": "Tissues", "three": "Borders",
-    "probabilities": "Probabilities", "bias": "Bias", "correction": "Correction",
+    "mask": "Mask", "background": "Air", "tissues": "Tissues", "three": "Borders",
+    "probabilities": "Maps", "bias": "Bias", "correction": "Corrected",
     "uncertainty": "Uncertainty",
 }  # fmt: skip
 # NiiVue unpacks WebAssembly from its own text and, on the review server, reads the full-size files.
@@ -37,40 +35,29 @@ NIIVUE_POLICY = " 'wasm-unsafe-eval'; connect-src 'self' data: blob:; worker-src
 NO_SIDES = "no orientation"
 
 
-def render(scan: Scan, result: Segmentation, *, record: Mapping[str, Any]) -> str:
-    """Make the QC page of one scan.
-
-    Parameters
-    ----------
-    scan : Scan
-    result : Segmentation
-    record : Mapping
-        From `brainseg.derivatives.record`.
-
-    Returns
-    -------
-    str
-        HTML that makes no network request.
-    """
-    return make(from_result(scan, result, record), threads=result.config.threads)[0]
-
-
-def outputs(scan: Scan, result: Segmentation, *, record: Mapping[str, Any]) -> dict[str, bytes]:
+def outputs(subject: Subject, *, threads: int = 1) -> dict[str, bytes]:
     """Make all files of quality control of one scan.
 
     Returns
     -------
     dict
-        Ending to content: the page, the quality numbers with the verdict, and the small picture
-        that stands for the scan on the study page.
+        Ending to content: the page, which makes no network request, the quality numbers with the
+        verdict, and the small picture that stands for the scan on the study page.
     """
-    subject = from_result(scan, result, record)
-    html, quality, verdict = make(subject, threads=result.config.threads)
-    suffix = split_name(scan.path)[1]
+    around = surroundings(subject)
+    # Encoders and array arithmetic let go of the interpreter's lock.
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        measuring, sampling = pool.submit(measure, subject, around), pool.submit(sprites, subject)
+        drawn = panels(subject, around, pool)
+        quality, sheets = measuring.result(), sampling.result()
+    verdict = judge(subject, quality, warnings_of(subject))
+    small = contact(subject)
+    html = _page(subject, quality, verdict, drawn, sheets, small)
+    suffix = split_name(Path(subject.name))[1]
     return {
-        "report.html": html.encode(),
         f"desc-quality_{suffix}.json": quality_json(quality, verdict).encode(),
-        f"desc-contact_{suffix}.webp": contact(subject),
+        f"desc-contact_{suffix}.webp": small,
+        "report.html": html.encode(),
     }
 
 
@@ -85,24 +72,18 @@ def quality_json(quality: Quality, verdict: Verdict) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def make(subject: Subject, *, threads: int = 1) -> tuple[str, Quality, Verdict]:
-    """Measure, judge and draw one scan; return its page, numbers and verdict."""
-    # Encoders and array arithmetic let go of the interpreter's lock.
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        measuring, sampling = pool.submit(measure, subject), pool.submit(sprites, subject)
-        drawn = panels(subject, pool)
-        quality, sheets = measuring.result(), sampling.result()
-    verdict = judge(subject, quality, warnings_of(subject))
-    return _page(subject, quality, verdict, drawn, sheets), quality, verdict
-
-
 def warnings_of(subject: Subject) -> list[str]:
     """Return the run's warnings, each once."""
     return list(dict.fromkeys(subject.record["warnings"]))
 
 
 def _page(
-    subject: Subject, quality: Quality, verdict: Verdict, drawn: list[Panel], sheets: Sprites
+    subject: Subject,
+    quality: Quality,
+    verdict: Verdict,
+    drawn: list[Panel],
+    sheets: Sprites,
+    small: bytes,
 ) -> str:
     table = subject.table
     facts = sheets.facts | {
@@ -125,6 +106,9 @@ def _page(
             script=Markup("\n".join(text(s) for s in scripts)),
             niivue=Markup(niivue),
             niivue_policy=Markup(NIIVUE_POLICY if niivue else ""),
+            glance=data_uri("webp", small),
+            mask_colour=MASK_COLOUR,
+            three=THREE.tissues,
             panels=[_with_map(p) for p in drawn],
             short=SHORT,
             verdict=verdict,
@@ -145,7 +129,7 @@ def _page(
             numbers=number_groups(quality),
             statistics=STATISTICS,
             summary=summary_rows(quality),
-            methods=methods.paragraph(subject.record),
+            methods=methods.paragraph(subject.record, even=subject.even),
             provenance=methods.provenance(subject.record),
             ratings=ratings.RATINGS,
             tags=ratings.TAGS,

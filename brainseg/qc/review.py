@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def create_app(out: Path, token: str, *, rater: str = "") -> flask.Flask:
     root = out.resolve()
     app = flask.Flask("brainseg.qc.review", static_folder=None, template_folder=None)
     app.config.update(HOSTS=set(), MAX_CONTENT_LENGTH=MAX_BODY)
+    known: set[str] = set()
 
     @app.before_request
     def guard() -> None:
@@ -145,8 +146,13 @@ def create_app(out: Path, token: str, *, rater: str = "") -> flask.Flask:
 
     @app.post("/<token>/api/rate")
     def rate(token: str) -> dict[str, Any]:
-        kept = ratings.append(root, _rating(flask.request.get_json(), root))
-        return {"kept": asdict(kept)}
+        content = flask.request.get_json()
+        # The folder is not read again for every key that is pressed.
+        if not isinstance(content, dict) or content.get("scan") not in known:
+            known.update(e.scan for e in study.entries(root))
+        kept = ratings.append(root, _rating(content, known))
+        pairs = ratings.agreement(ratings.read(root))
+        return {"kept": asdict(kept), "agreement": [asdict(k) for k in pairs]}
 
     @app.post("/<token>/api/undo")
     def undo(token: str) -> dict[str, Any]:
@@ -194,12 +200,12 @@ def overview(out: Path) -> dict[str, Any]:
     }
 
 
-def _rating(content: Any, out: Path) -> Rating:
+def _rating(content: Any, scans: Set[str]) -> Rating:
     """Check what the page sent."""
     if not isinstance(content, dict):
         raise DataError("a rating is an object")
     scan = str(content.get("scan", ""))
-    if scan not in {e.scan for e in study.entries(out)}:
+    if scan not in scans:
         raise DataError(f"no scan {scan!r} in this study")
     try:
         return Rating(

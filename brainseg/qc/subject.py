@@ -59,9 +59,14 @@ class Subject:
         )
 
     @cached_property
+    def even(self) -> bool:
+        """Whether there is no bias field to show: none was estimated, or it is flat to 0.5 %."""
+        return self.bias is None or float(np.ptp(self.bias[self.mask][::7])) < 0.005
+
+    @cached_property
     def corrected(self) -> Array:
         """The scan divided by its bias field, shape (I, J, K)."""
-        return self.volume.data if self.bias is None else self.volume.data / self.bias
+        return self.volume.data if self.even else self.volume.data / self.bias
 
     @cached_property
     def samples(self) -> Array:

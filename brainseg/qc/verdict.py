@@ -64,7 +64,11 @@ RANGES = (
     Range("cjv", "Grey and white matter overlap: CJV {:.2f}", (-INF, 0.75), (-INF, 1.6),
           high="noise, motion or bias"),
     Range("cnr", "Contrast of grey and white matter to noise: CNR {:.2f}", (1.8, INF), (0.8, INF)),
-    Range("overlap_max", "Two neighbouring tissues overlap by {:.2f}", (-INF, 0.97)),
+    # BrainWeb's noisiest scans, 9 % of white matter, have 11; its clean ones, 3 %, have 33.
+    Range("snrd_wm", "White matter is only {:.1f} times the noise of the air", (12, INF), (5, INF),
+          "a noisy scan"),
+    Range("overlap_max", "Two neighbouring tissues overlap by {:.2f}", (-INF, 0.97),
+          high="noise, or a tissue that the scan does not tell from the next"),
     Range("uncertain_share", "{:.0%} of the voxels are uncertain", (-INF, 0.40)),
     Range("inu_range", "The bias field varies by {:.2f}", (-INF, 0.8)),
 )  # fmt: skip
@@ -84,6 +88,8 @@ def judge(subject: Subject, quality: Quality, warnings: Sequence[str] = ()) -> V
     )
     level = checks[0].level if checks else PASS
     checks.append(Check(PASS, f"{passed} checks of mask, tissues and noise passed"))
+    if subject.even and subject.bias is not None:
+        checks.append(Check(PASS, "No bias field stood out; the scan was left as it came"))
     return Verdict(level, tuple(checks))
 
 

@@ -67,7 +67,7 @@ def test_reports_are_made_again_without_segmenting(heads: Path, tmp_path: Path) 
     folder = out / "sub-01" / "anat"
     before = tree(out)
     assert not (folder / "sub-01_report.html").exists()
-    assert main([*one, "--reports-only"]) == 0
+    assert main([*one, "--report-only"]) == 0
     assert "<html" in (folder / "sub-01_report.html").read_text()
     assert before.items() <= tree(out).items()
     # It now is what a run with reports would have left; nothing more is to be done.

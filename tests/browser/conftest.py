@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from qc_browser import AXE, start
-from qc_heads import head, record
+from qc_heads import head, page_of
 
 from brainseg.qc import report
 
@@ -34,7 +34,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
                     continue
             scan, result = head()
             out[name] = folder / f"{name}.html"
-            out[name].write_text(report.render(scan, result, record=record(scan, result)))
+            out[name].write_text(page_of(scan, result))
     return out
 
 

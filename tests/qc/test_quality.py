@@ -10,17 +10,19 @@ import pytest
 from qc_heads import SD, head, record
 
 from brainseg.qc import quality, study
+from brainseg.qc.air import surroundings
 from brainseg.qc.numbers import BY_KEY, NUMBERS
 from brainseg.qc.quality import Quality, bhattacharyya, efc, grown, measure, rpve, summary
 from brainseg.qc.report import quality_json
 from brainseg.qc.subject import from_result
 from brainseg.qc.verdict import judge
+from brainseg.volume import Volume
 
 
 def measured(**options) -> tuple:
     scan, result = head(**options)
     subject = from_result(scan, result, record(scan, result))
-    return subject, measure(subject)
+    return subject, measure(subject, surroundings(subject))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,29 @@ def test_dietrich_recovers_signal_over_the_noise_of_air(good):
     assert q.get("snrd_wm") == pytest.approx(median / 2.0, rel=0.15)
 
 
+def test_air_that_is_as_bright_as_csf_is_still_air_and_asks_for_a_look():
+    subject, q = measured(air=12.0)
+    # Its mean, 15, lies above the fixed share of the brain's median that tells head from air.
+    assert q.get("snrd_wm") == pytest.approx(q.get("summary_wm_median") / 12.0, rel=0.15)
+    verdict = judge(subject, q)
+    assert verdict.level == "look"
+    assert any("noise of the air" in c.reason for c in verdict.checks)
+
+
+def test_a_picture_without_air_is_not_given_any():
+    subject, _ = measured()
+    box = tuple(slice(n // 4, 3 * n // 4) for n in subject.mask.shape)
+    inside = dataclasses.replace(
+        subject,
+        volume=Volume(subject.volume.data[box], subject.volume.affine),
+        mask=np.ones_like(subject.mask[box]),
+        bias=None,
+    )
+    around = surroundings(inside)
+    assert around.air.size == 0
+    assert around.head.size > 1000
+
+
 def test_signal_to_noise_follows_the_noise(good):
     _, q = good
     _, noisy = measured(noise=3 * SD)
@@ -55,7 +80,7 @@ def test_numbers_of_ratios_ignore_the_scale_of_the_scan(good):
     scaled = dataclasses.replace(
         subject, volume=subject.volume.with_data(subject.volume.data * np.float32(1000))
     )
-    again = measure(scaled)
+    again = measure(scaled, surroundings(scaled))
     for key in ("snr_wm", "cnr", "cjv", "efc", "fber", "wm2max", "fwhm_avg", "mask_cut"):
         assert again.get(key) == pytest.approx(q.get(key), rel=1e-3), key
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import itertools
 import json
@@ -11,7 +12,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from qc_heads import head, record
+from qc_heads import head, page_of, record
 
 from brainseg.qc import charts, mosaic, pictures, report
 from brainseg.qc.panels import Drawing
@@ -23,7 +24,7 @@ from brainseg.tissues import ANATOMICAL, SIX, THREE
 @pytest.fixture(scope="module")
 def made():
     scan, result = head()
-    return scan, result, report.outputs(scan, result, record=record(scan, result))
+    return scan, result, report.outputs(from_result(scan, result, record(scan, result)))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_everything_that_was_asked_for_is_there(html):
         "mask", "background", "tissues", "three", "probabilities", "bias", "correction",
         "uncertainty", "browser", "mixture", "numbers", "methods", "rate",
     ]  # fmt: skip
-    assert "neurological" in html
+    assert "Neurological</strong> convention" in html
     for tissue in THREE.tissues:
         assert tissue.name in html
     # The fit, and EM after 0, 1, 2, 5 and 20 cycles and as kept: six components each.
@@ -82,14 +83,14 @@ def test_volumes_and_shares(html, made):
 
 def test_markup_in_names_and_warnings_is_text():
     scan, result = head(name="<img src=x>.nii.gz", notes=("<script>alert(1)</script>",))
-    page = report.render(scan, result, record=record(scan, result))
+    page = page_of(scan, result)
     assert "<script>alert" not in page
     assert "<img src=x" not in page
 
 
 def test_an_unknown_orientation_is_said_beside_the_pictures():
     scan, result = head(notes=("the header gives no orientation; left and right unknown",))
-    assert "as far as the header tells" in report.render(scan, result, record=record(scan, result))
+    assert "as far as the header tells" in page_of(scan, result)
 
 
 def test_left_of_the_head_is_left_in_every_picture(subject):
@@ -183,11 +184,9 @@ def test_the_rating_form_writes_the_columns_of_the_table(html):
 
 
 def test_a_scan_without_bias_has_no_bias_panel():
-    import dataclasses
-
     scan, result = head()
     result = dataclasses.replace(result, fit=dataclasses.replace(result.fit, log_bias=None))
-    page = report.render(scan, result, record=record(scan, result))
+    page = page_of(scan, result)
     assert 'id="bias"' not in page
     assert "no bias field was estimated" in page
 
@@ -217,6 +216,28 @@ def test_tissues_differ_for_every_eye(table, kind):
     apart = deltaE_ciede2000(lab[:, None], lab[None])
     # Ten is seen at a glance; a just noticeable difference is about one.
     assert apart[~np.eye(len(lab), dtype=bool)].min() > 12
+
+
+@pytest.mark.parametrize("sd", [9.0, 33.0, 400.0])
+def test_integers_draw_no_comb(sd):
+    # A comb has every other bin far above its neighbours; this many samples wiggle by 2 %.
+    samples = np.rint(np.random.default_rng(0).normal(40 * sd, sd, 1_000_000)).astype(np.float32)
+    binned = charts.bins(samples)
+    middle = binned.counts > 0.3 * binned.counts.max()
+    inner, between = binned.counts[1:-1], (binned.counts[2:] + binned.counts[:-2]) / 2
+    assert np.abs(inner / np.maximum(between, 1) - 1)[middle[1:-1]].max() < 0.1
+    assert binned.counts.sum() > 0.99 * samples.size
+
+
+def test_a_flat_bias_field_is_said_and_not_drawn():
+    scan, result = head()
+    flat = np.zeros_like(result.fit.log_bias)
+    page = page_of(
+        scan, dataclasses.replace(result, fit=dataclasses.replace(result.fit, log_bias=flat))
+    )
+    assert 'id="bias"' not in page
+    assert "No bias field stood out" in page
+    assert "None stood out against anatomy" in page
 
 
 def test_em_at_work_ends_on_the_histogram(subject):

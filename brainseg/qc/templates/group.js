@@ -46,8 +46,10 @@
     if (lit >= 0) dot(lit, 5.5, "#ffffff");
     pen.fillStyle = "#b5bfca"; pen.font = "11px system-ui, sans-serif";
     pen.textAlign = "left"; pen.fillText(Number(q.low.toPrecision(4)), 4, 49);
-    pen.textAlign = "center"; pen.fillText(Number(q.median.toPrecision(4)), Math.min(Math.max(x(q.median), 60), width - 60), 49);
     pen.textAlign = "right"; pen.fillText(Number(q.high.toPrecision(4)), width - 4, 49);
+    if (x(q.median) > 84 && x(q.median) < width - 84) {  // else it would lie on one of the ends
+      pen.textAlign = "center"; pen.fillText(Number(q.median.toPrecision(4)), x(q.median), 49);
+    }
   }
 
   const visible = new Set();

@@ -4,6 +4,14 @@
   const form = document.getElementById("rating");
   const opened = Date.now();
   const clean = (text) => text.replace(/[\t\r\n]+/g, " ").trim();
+  const link = document.querySelector("a[href='#rate']");
+  form.addEventListener("change", () => { link.textContent = `Rate: ${new FormData(form).get("rating") || "…"}`; });
+  document.addEventListener("keydown", (e) => {
+    const typing = e.target.closest("input[type=text], textarea, select, dialog");
+    if (e.ctrlKey || e.metaKey || e.altKey || typing || document.body.classList.contains("embedded")) return;
+    const choice = [...form.elements.rating].find((r) => r.dataset.keys.includes(e.key));
+    if (choice) choice.click();
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const data = new FormData(form);
@@ -21,11 +29,11 @@
       seconds: String(Math.round((Date.now() - opened) / 1000)),
     };
     const text = `${columns.join("\t")}\n${columns.map((c) => row[c]).join("\t")}\n`;
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/tab-separated-values" }));
-    link.download = `${form.dataset.scan}_rating.tsv`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    document.getElementById("saved").textContent = `Saved as ${link.download}.`;
+    const file = document.createElement("a");
+    file.href = URL.createObjectURL(new Blob([text], { type: "text/tab-separated-values" }));
+    file.download = `${form.dataset.scan}_rating.tsv`;
+    file.click();
+    setTimeout(() => URL.revokeObjectURL(file.href), 1000);
+    document.getElementById("saved").textContent = `Saved as ${file.download}.`;
   });
 })();

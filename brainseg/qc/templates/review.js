@@ -26,9 +26,16 @@
   async function load() {
     const state = await call("api/state");
     scans = state.scans; ratings = state.ratings;
-    $("kappa").textContent = state.agreement.length
-      ? state.agreement.map((k) => `${k.raters.join(" and ")}: Cohen's kappa ${k.kappa === null ? "undefined" : k.kappa.toFixed(2)} over ${k.scans} scans`).join("; ")
-      : "Needs two raters on the same scans.";
+    agree(state.agreement);
+  }
+
+  function agree(pairs) {
+    const value = (k) => (k.kappa === null ? "undefined" : k.kappa.toFixed(2));
+    const said = pairs.map((k) => `${k.raters.join(" and ")}: Cohen's kappa ${value(k)} over ${k.scans} scan${k.scans > 1 ? "s" : ""}`);
+    $("kappa").textContent = said.join("; ") || "Needs two raters on the same scans.";
+    const own = pairs.filter((k) => k.raters.includes(rater));
+    $("agreement").textContent = own.map((k) => `κ ${value(k)} with ${k.raters.find((r) => r !== rater)}`).join(", ");
+    $("agreement").title = said.join("\n");
   }
 
   const FILTERS = {
@@ -69,8 +76,6 @@
       const inner = frame.contentDocument;
       if (!inner || !inner.body) return;
       inner.body.classList.add("embedded");
-      const first = inner.getElementById("mask");  // what is judged first; the verdict is above
-      if (first) first.scrollIntoView();
       inner.addEventListener("keydown", onKey, true);  // before the report's own keys
       inner.addEventListener("change", (e) => { if (e.target.name === "flag") changed(); });
       if (current() && frame.dataset.scan === current().scan) restoreFlags(frame);
@@ -98,7 +103,7 @@
     $("verdict").textContent = words[scan.verdict] || "";
     $("verdict").className = `badge ${scan.verdict}`;
     const odd = scan.outliers ? `${scan.outliers} outlier${scan.outliers > 1 ? "s" : ""}` : "";
-    $("reasons").textContent = [...scan.reasons, odd].filter(Boolean).join(" · ");
+    $("reasons").textContent = $("reasons").title = [...scan.reasons, odd].filter(Boolean).join(" · ");
     const frame = frames.find((f) => f.dataset.scan === scan.scan) || frames[0];
     fill(frame, scan);
     frame.classList.add("shown");
@@ -140,6 +145,7 @@
       try {
         const answer = await call("api/rate", row);
         (ratings[row.rater] ||= {})[row.scan] = answer.kept;
+        agree(answer.agreement);
         $("trouble").textContent = "";
         if (current() && current().scan === row.scan) $("saved").textContent = "saved";
         const done = scans.filter((s) => mine(s.scan)).length;
