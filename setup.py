@@ -1,0 +1,31 @@
+"""What pyproject.toml cannot say: a wheel built where npm is holds NiiVue for the reports."""
+
+from __future__ import annotations
+
+import logging
+import runpy
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+RECIPE = Path(__file__).parent / "pipelines" / "fetch_niivue.py"
+
+
+class BuildWithNiiVue(build_py):
+    """Copy the package, then put NiiVue beside it; never into the source tree."""
+
+    def run(self) -> None:
+        """Build."""
+        super().run()
+        vendor = Path(self.build_lib) / "brainseg" / "qc" / "vendor"
+        if self.editable_mode or (vendor / "niivue.b64").exists() or not RECIPE.exists():
+            return
+        recipe = runpy.run_path(str(RECIPE))
+        try:
+            recipe["put_into"](vendor)
+        except recipe["FetchError"] as error:
+            logging.warning("reports will be made without NiiVue: %s", error)
+
+
+setup(cmdclass={"build_py": BuildWithNiiVue})
