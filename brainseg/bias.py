@@ -69,6 +69,16 @@ def n4_log_field(
     return out
 
 
+def n4_of_scan(data: Array, mask: BoolArray, zooms: tuple[float, float, float]) -> Array:
+    """Estimate the log bias field of intensities as they come: outliers clipped, made positive.
+
+    Parameters and result as of `n4_log_field`.
+    """
+    low, high = np.percentile(data[mask], [0.05, 99.95])
+    positive = np.clip(data, low, high) - low + 0.05 * (high - low)
+    return n4_log_field(positive, mask, zooms)
+
+
 @contextmanager
 def _one_itk_thread() -> Iterator[None]:
     """Keep the filters that N4 makes for itself from splitting their sums by the machine's cores.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import brainseg
-from brainseg import cli_bids, cli_review
+from brainseg import cli_bids, cli_mixture, cli_review
 from brainseg.cli_options import (
     Command,
     Commands,
@@ -80,6 +80,8 @@ def _parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     parser.add_argument("--version", action="version", version=f"brainseg {brainseg.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_run, cli_bids.add_bids, cli_bids.add_group, cli_review.add_review):
+        add(commands)
+    for add in (cli_mixture.add_select_model, cli_mixture.add_explain):
         add(commands)
     for add in (_add_demo, _add_phantom, _add_evaluate):
         add(commands)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brainseg import derivatives, nifti
 from brainseg.bids import split_name
@@ -16,7 +18,7 @@ from brainseg.errors import DataError
 from brainseg.nifti import Scan
 from brainseg.segment import Segmentation, segment
 from brainseg.steps import Steps
-from brainseg.volume import BoolArray
+from brainseg.volume import BoolArray, Volume
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +52,43 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the files of a job hold.
+
+    Attributes
+    ----------
+    scan : Scan
+    mask : ndarray of bool, shape of the scan, or None
+    contrasts : mapping of name to Volume
+        Each on its own grid.
+    seeds : ndarray of int, shape of the scan, or None
+    """
+
+    scan: Scan
+    mask: BoolArray | None
+    contrasts: Mapping[str, Volume]
+    seeds: NDArray[np.integer] | None
+
+
+@dataclass(frozen=True, eq=False)
 class Finished:
     """What became of a scan: its segmentation and the files that were written."""
 
     result: Segmentation
     files: tuple[Path, ...]
+
+
+def read(job: Job) -> Inputs:
+    """Read the files of a job, and log what a reader should know of the scan."""
+    scan = nifti.load(job.path, index=job.index)
+    mask = None if job.mask is None else load_mask(job.mask, scan)
+    contrasts = {name: nifti.load(path).volume for name, path in job.contrasts}
+    seeds = None
+    if job.seeds is not None:
+        seeds = nifti.load_labels(job.seeds, reference=scan)[0].data
+    for note in scan.notes:
+        log.warning("%s: %s", scan.path.name, note)
+    return Inputs(scan, mask, contrasts, seeds)
 
 
 def plain_target(path: Path, out: Path) -> Target:
@@ -98,21 +132,15 @@ def run_scan(
     steps = steps or Steps()
     derivatives.require_free(job.target, force=force)
     with steps.step("Load"):
-        scan = nifti.load(job.path, index=job.index)
-        mask = None if job.mask is None else load_mask(job.mask, scan)
-        contrasts = {name: nifti.load(path).volume for name, path in job.contrasts}
-        seeds = None
-        if job.seeds is not None:
-            seeds = nifti.load_labels(job.seeds, reference=scan)[0].data
-    for note in scan.notes:
-        log.warning("%s: %s", scan.path.name, note)
+        inputs = read(job)
+    scan = inputs.scan
     result = segment(
         scan.volume,
         config,
-        mask=mask,
+        mask=inputs.mask,
         finite=scan.finite,
-        contrasts=contrasts,
-        seeds=seeds,
+        contrasts=inputs.contrasts,
+        seeds=inputs.seeds,
         steps=steps,
     )
     for warning in result.warnings:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg.bias import n4_log_field
+from brainseg.bias import n4_of_scan
 from brainseg.errors import DataError
 from brainseg.masking import extract
 from brainseg.mixture import GaussianMixture
@@ -26,6 +28,7 @@ def fit_seeded(
     zooms: tuple[float, float, float],
     table: TissueTable,
     bias: str,
+    channels: Mapping[str, Array] | None = None,
 ) -> TissueFit:
     """Fit one Gaussian a tissue; labelled voxels stay what they are, the rest is inferred by EM.
 
@@ -41,6 +44,8 @@ def fit_seeded(
     bias : str
         ``none`` leaves the scan as it is; otherwise N4 corrects it first, since the field inside
         EM is driven by tissues that the atlas model names, not by the user's.
+    channels : mapping of name to ndarray, shape (I, J, K), optional
+        Further contrasts on the same grid; each gets its own field.
 
     Raises
     ------
@@ -60,13 +65,14 @@ def fit_seeded(
             f"--seeds: {', '.join(poor)} has fewer than {FEWEST_SEEDS} voxels inside the brain; "
             "mark some of every tissue"
         )
-    values = extract(data, mask).astype(np.float64)
-    log_field = None
-    if bias != "none":
-        low, high = np.percentile(values, [0.05, 99.95])
-        positive = np.clip(data, low, high) - low + 0.05 * (high - low)
-        log_field = n4_log_field(positive, mask, zooms)
-        values = values / np.exp(extract(log_field, mask))
+    columns, log_fields = [], []
+    for image in (data, *(channels or {}).values()):
+        column = extract(image, mask).astype(np.float64)
+        if bias != "none":
+            log_fields.append(n4_of_scan(image, mask, zooms))
+            column /= np.exp(extract(log_fields[-1], mask))
+        columns.append(column)
+    values = np.stack(columns, axis=1)
     mixture = GaussianMixture(k).fit(values, labels=known - 1)
     responsibilities = mixture.predict_proba(values).astype(np.float32)
     clamped = known > 0
@@ -77,7 +83,7 @@ def fit_seeded(
         (responsibilities.argmax(axis=1) + 1).astype(np.uint8),
         fractions,
         (fractions.argmax(axis=1) + 1).astype(np.uint8),
-        log_field,
+        log_fields[0] if log_fields else None,
         TissueMixture(
             mixture.weights_,
             mixture.means_,

@@ -134,9 +134,13 @@ def segment(
     # BLAS sums in an order that depends on its threads; one keeps the bits the same.
     with threadpool_limits(limits=1):
         with steps.step("Brain mask"):
-            brain = _find_brain(volume, config, mask).within(finite)
+            brain = find_brain(volume, config, mask).within(finite)
         _require_brain_size(volume, brain.mask)
         _require_values(masking.extract(volume.data, brain.mask), len(table))
+        channels = {}
+        for name, contrast in (contrasts or {}).items():
+            with steps.step(f"Align {name}"):
+                channels[name] = align_contrast(contrast, volume, mask=brain.mask, name=name)
         if seeds is not None:
             with steps.step("Tissues"):
                 fit = fit_seeded(
@@ -146,12 +150,9 @@ def segment(
                     zooms=volume.zooms,
                     table=table,
                     bias=config.bias,
+                    channels=channels,
                 )
             return Segmentation(volume, brain, table, fit, config, dict(steps.seconds))
-        channels = {}
-        for name, contrast in (contrasts or {}).items():
-            with steps.step(f"Align {name}"):
-                channels[name] = align_contrast(contrast, volume, mask=brain.mask, name=name)
         atlas = None
         if config.prior == "atlas" and table.name in ANATOMY:
             with steps.step("Atlas"):
@@ -175,7 +176,8 @@ def segment(
     return Segmentation(volume, brain, table, fit, config, dict(steps.seconds))
 
 
-def _find_brain(volume: Volume, config: SegmentConfig, mask: BoolArray | None) -> Extraction:
+def find_brain(volume: Volume, config: SegmentConfig, mask: BoolArray | None) -> Extraction:
+    """Find the brain by the way that the configuration names; `mask` is the user's own."""
     if config.mask == "file":
         if mask is None:
             raise ValueError("config.mask is 'file' but no mask was given")

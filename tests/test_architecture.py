@@ -27,8 +27,16 @@ LAYERS = [
     {"derivatives"},
     {"qc"},
     {"evaluation", "run"},
-    {"demo", "batch"},
-    {"cli", "cli_bids", "cli_engines", "cli_options", "cli_review", "__main__"},
+    {"demo", "batch", "intensities"},
+    {
+        "cli",
+        "cli_bids",
+        "cli_engines",
+        "cli_mixture",
+        "cli_options",
+        "cli_review",
+        "__main__",
+    },
 ]
 # Only these may import nibabel: one edge, two files (what a file holds, and where it lies).
 NIBABEL = {"nifti", "grids"}

@@ -42,11 +42,12 @@ from brainseg.mixture.histogram import Histogram
 from brainseg.mixture.kmeans import Clusters, kmeans
 from brainseg.mixture.prior import ConjugatePrior
 from brainseg.mixture.rician import RicianMixture
-from brainseg.mixture.selection import Candidate, best, select_model
+from brainseg.mixture.selection import CRITERIA, Candidate, best, select_model
 from brainseg.mixture.snapshots import Snapshot, snapshots
 from brainseg.mixture.student import StudentMixture
 
 __all__ = [
+    "CRITERIA",
     "Candidate",
     "CategoricalMixture",
     "Clusters",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from brainseg.mixture import kmeans, log_gaussian, log_joint, maximise, responsibilities
 from brainseg.qc.subject import Subject
 from brainseg.tissues import TissueTable
 from brainseg.volume import FloatArray
@@ -18,7 +17,16 @@ from brainseg.volume import FloatArray
 WIDTH, HEIGHT = 920, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 34
 BINS = 240
-CYCLES = (0, 1, 2, 5, 20)
+# Of components and models that have no tissue's colour: bright, since the ground is dark, and
+# neighbours differ in more than red against green.
+COLOURS = (
+    "#5b8ff0", "#e88a1a", "#3fc49a", "#f3e15a", "#d06bb0", "#86cbf0", "#d9633a", "#ffffff",
+    "#9aa6ff", "#a8d86b", "#c09a68", "#8f9aa6",
+)  # fmt: skip
+Swatches = Sequence[tuple[str, str]]
+"""Colour and text of each component."""
+Curve = tuple[float, float, float]
+"""Weight, mean and standard deviation of a component in one channel."""
 
 
 @dataclass(frozen=True)
@@ -96,73 +104,23 @@ def _step(values: FloatArray) -> float:
 
 def histogram(subject: Subject, binned: Bins) -> Markup:
     """Draw the histogram of the brain with the weighted Gaussians of the mixture and their sum."""
-    frame, content = _densities(subject.table, binned, parameters(subject.record), WIDTH, HEIGHT)
+    curves = parameters(subject.record)
+    frame, content = densities(swatches(subject.table), binned, curves, WIDTH, HEIGHT)
     tags = "".join(
         f'<text class="tag" x="{frame.x(mean):.1f}" '
         f'y="{max(float(frame.y(gaussian(np.array(mean), w, mean, sd))) - 5, 14):.1f}" '
         f'fill="{tissue.colour}">{tissue.index}</text>'
-        for tissue, (w, mean, sd) in zip(
-            subject.table.tissues, parameters(subject.record), strict=True
-        )
+        for tissue, (w, mean, sd) in zip(subject.table.tissues, curves, strict=True)
         if frame.x0 < mean < frame.x1
     )
-    return _svg(
+    return svg(
         frame,
-        content + tags + _x_axis(frame, "Intensity after bias correction"),
+        content + tags + x_axis(frame, "Intensity after bias correction"),
         "Histogram of the brain with the mixture's components and their sum",
     )
 
 
-def cycles(subject: Subject, binned: Bins) -> list[tuple[str, Markup]]:
-    """Draw plain EM from its K-means start, and beside it the mixture that was kept.
-
-    Returns
-    -------
-    list of (caption, chart)
-        After 0, 1, 2, 5 and 20 cycles, and the mixture of the record.
-    """
-    kept = parameters(subject.record)
-    # Clusters come in order of their centres; tissues of an anatomical table may not.
-    rank = np.argsort(np.argsort([mean for _, mean, _ in kept], kind="stable"), kind="stable")
-    shown = [(_after(n), [walked[r] for r in rank]) for n, walked in _em(binned, len(kept), CYCLES)]
-    shown.append(("as kept: the fit of this scan", kept))
-    charts = []
-    for caption, components in shown:
-        frame, content = _densities(subject.table, binned, components, 360, 190)
-        charts.append((caption, _svg(frame, content, f"EM {caption}")))
-    return charts
-
-
-def _after(n: int) -> str:
-    return "start: clusters of K-means" if n == 0 else f"after {n} cycle{'s' if n > 1 else ''}"
-
-
-def _em(
-    binned: Bins, k: int, stops: Sequence[int]
-) -> Iterator[tuple[int, list[tuple[float, float, float]]]]:
-    """Yield the parameters of plain EM on the histogram after so many cycles."""
-    filled = binned.counts > 0
-    x, counts = binned.centres[filled, None], binned.counts[filled]
-    if len(x) < k:
-        return
-    clusters = kmeans(x, k, sample_weight=counts)
-    shares = np.eye(k)[clusters.labels]
-    floor = float(np.diff(binned.edges[:2])[0]) ** 2 / 12  # variance within one bin
-    for n in range(max(stops) + 1):
-        weights, means, covariances = maximise(x, shares, sample_weight=counts, min_variance=floor)
-        if n in stops:
-            yield (
-                n,
-                [
-                    (float(w), float(m[0]), float(np.sqrt(c[0, 0])))
-                    for w, m, c in zip(weights, means, covariances, strict=True)
-                ],
-            )
-        joint = log_joint(log_gaussian(x, means, covariances), np.log(np.maximum(weights, 1e-300)))
-        shares, _ = responsibilities(joint)
-
-
-def parameters(record: Mapping[str, Any]) -> list[tuple[float, float, float]]:
+def parameters(record: Mapping[str, Any]) -> list[Curve]:
     """Weight, mean and standard deviation of each component, first channel."""
     return [
         (float(w), float(np.ravel(m)[0]), float(np.sqrt(np.ravel(c)[0])))
@@ -170,14 +128,10 @@ def parameters(record: Mapping[str, Any]) -> list[tuple[float, float, float]]:
     ]
 
 
-def _densities(
-    table: TissueTable,
-    binned: Bins,
-    components: Sequence[tuple[float, float, float]],
-    width: int,
-    height: int,
+def densities(
+    keys: Swatches, binned: Bins, components: Sequence[Curve], width: int, height: int
 ) -> tuple[Frame, str]:
-    """Draw a histogram with weighted Gaussians and their sum."""
+    """Draw a histogram with weighted Gaussians and their sum; return the frame and the marks."""
     x, edges, density = binned.centres, binned.edges, binned.density
     curves = [gaussian(x, *c) for c in components]
     total = np.sum(curves, axis=0)
@@ -186,10 +140,10 @@ def _densities(
     bars = frame.points(edges[:-1], np.minimum(density, top))
     area = f"{bars} {frame.points([edges[-1], edges[0]], [0, 0])}"
     parts = [f'<polygon class="area" points="{area}"/>']
-    for tissue, curve, (w, mean, sd) in zip(table.tissues, curves, components, strict=True):
-        about = f"{tissue.name}: weight {w:.3f}, mean {mean:.4g}, sd {sd:.3g}"
+    for (colour, name), curve, (w, mean, sd) in zip(keys, curves, components, strict=True):
+        about = f"{name}: weight {w:.3f}, mean {mean:.4g}, sd {sd:.3g}"
         parts.append(
-            f'<polyline class="curve" stroke="{tissue.colour}" points="{frame.points(x, curve)}">'
+            f'<polyline class="curve" stroke="{colour}" points="{frame.points(x, curve)}">'
             f"<title>{escape(about)}</title></polyline>"
         )
     parts.append(f'<polyline class="sum" points="{frame.points(x, total)}"/>')
@@ -224,8 +178,8 @@ def likelihood(history: Sequence[float]) -> Markup:
         for v in dict.fromkeys((low, high))
     )
     line = f'<polyline class="line" points="{frame.points(steps, values)}"/>'
-    return _svg(
-        frame, line + dots + marks + _x_axis(frame, "Iteration"), "Log-likelihood by iteration"
+    return svg(
+        frame, line + dots + marks + x_axis(frame, "Iteration"), "Log-likelihood by iteration"
     )
 
 
@@ -234,9 +188,15 @@ def swatches(table: TissueTable) -> list[tuple[str, str]]:
     return [(t.colour, f"{t.index} {t.name}") for t in table.tissues]
 
 
-def _x_axis(frame: Frame, label: str) -> str:
+def component_swatches(n_components: int) -> list[tuple[str, str]]:
+    """Colour and name of components that stand for no tissue."""
+    return [(COLOURS[k % len(COLOURS)], f"component {k + 1}") for k in range(n_components)]
+
+
+def x_axis(frame: Frame, label: str) -> str:
+    """Draw the lower axis with its ticks and label."""
     base = frame.height - BOTTOM
-    step = _nice((frame.x1 - frame.x0) / 8)
+    step = nice((frame.x1 - frame.x0) / 8)
     if frame.x1 - frame.x0 < 8 and float(frame.x0).is_integer():
         step = max(1.0, step)
     ticks = (
@@ -256,13 +216,31 @@ def _x_axis(frame: Frame, label: str) -> str:
     )
 
 
-def _nice(rough: float) -> float:
+def y_axis(frame: Frame, label: str) -> str:
+    """Draw the left axis with its ticks, and its label along it."""
+    step = nice((frame.y1 - frame.y0) / 5)
+    ticks = np.arange(np.ceil(frame.y0 / step), np.floor(frame.y1 / step) + 1) * step
+    marks = "".join(
+        f'<line class="axis" x1="{LEFT - 4}" x2="{LEFT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{t:g}</text>'
+        for t, y in zip(ticks, frame.y(ticks), strict=True)
+    )
+    base, middle = frame.height - BOTTOM, (TOP + frame.height - BOTTOM) / 2
+    return (
+        f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="{TOP}" y2="{base}"/>{marks}'
+        f'<text class="tick" transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">'
+        f"{escape(label)}</text>"
+    )
+
+
+def nice(rough: float) -> float:
     """Return the step of 1, 2 or 5 times a power of ten next above `rough`."""
     power = 10.0 ** np.floor(np.log10(rough))
     return float(next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999))
 
 
-def _svg(frame: Frame, content: str, title: str) -> Markup:
+def svg(frame: Frame, content: str, title: str) -> Markup:
+    """Wrap marks as a chart that screen readers can name."""
     return Markup(
         f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" '
         f'aria-label="{escape(title)}">{content}</svg>'

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 import brainseg
 from brainseg.bids import split_name
-from brainseg.qc import charts, methods, ratings
+from brainseg.qc import charts, methods, ratings, stages
 from brainseg.qc.air import surroundings
 from brainseg.qc.levels import PASS, SYMBOLS
 from brainseg.qc.numbers import NUMBERS, STATISTICS, SUMMARISED
@@ -125,7 +125,7 @@ def _page(
             likelihood=charts.likelihood(subject.record["log_likelihood"]),
             swatches=charts.swatches(table),
             components=_components(subject),
-            cycles=charts.cycles(subject, binned),
+            cycles=stages.at_work(subject, binned),
             numbers=number_groups(quality),
             statistics=STATISTICS,
             summary=summary_rows(quality),

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from qc_heads import head, page_of, record
 
-from brainseg.qc import charts, mosaic, pictures, report
+from brainseg.mixture import Histogram
+from brainseg.qc import charts, mosaic, pictures, report, stages
 from brainseg.qc.panels import Drawing
 from brainseg.qc.sprites import sprites
 from brainseg.qc.subject import from_result
@@ -240,16 +241,39 @@ def test_a_flat_bias_field_is_said_and_not_drawn():
     assert "None stood out against anatomy" in page
 
 
-def test_em_at_work_ends_on_the_histogram(subject):
+def test_em_at_work_climbs_on_the_histogram(subject):
     binned = charts.bins(subject.samples)
-    walked = dict(charts._em(binned, 6, charts.CYCLES))
-    assert list(walked) == [0, 1, 2, 5, 20]
+    h = Histogram(binned.centres[:, None], binned.counts, None, np.zeros(1))
+    walked = stages.walk(h, 6)
+    assert [shot.cycle for shot in walked] == [0, 1, 2, 5, 20]
+    captions = [caption for caption, _ in stages.at_work(subject, binned)]
+    words = ("K-means", "E-step", "M-step", "2 cycles", "5 cycles", "20 cycles", "kept")
+    assert [
+        word for word, caption in zip(words, captions, strict=True) if word not in caption
+    ] == []
 
     def likelihood(components):
         mixed = sum(charts.gaussian(binned.centres, *c) for c in components)
         return float((binned.counts * np.log(np.maximum(mixed, 1e-300))).sum())
 
-    values = [likelihood(c) for c in walked.values()]
+    values = [likelihood(stages.curves(shot.mixture)) for shot in walked]
+    # Each is a sum of about 1e5 terms in float64.
     assert all(b >= a - 1e-6 * abs(a) for a, b in itertools.pairwise(values))
-    for components in walked.values():
-        assert sum(w for w, _, _ in components) == pytest.approx(1)
+
+
+def test_the_e_step_deals_out_the_whole_histogram(subject):
+    binned = charts.bins(subject.samples)
+    h = Histogram(binned.centres[:, None], binned.counts, None, np.zeros(1))
+    first = stages.stages(stages.walk(h, 3))[1]
+    assert first.e_step
+    keys = [(f"#00000{k}", str(k)) for k in range(3)]
+    chart = stages.over_histogram(first, binned, keys)
+    tops = [
+        [float(y) for _, y in (p.split(",") for p in points.split())]
+        for points in re.findall(r'class="share" fill="[^"]+" points="([^"]+)"', chart)
+    ]
+    assert len(tops) == 3
+    # The upper edge of the last layer is the histogram itself, to a tenth of a pixel.
+    frame, _ = charts.densities(keys, binned, stages.curves(first.mixture), *stages.SMALL)
+    edge = frame.y(np.minimum(binned.density, frame.y1)).repeat(2)
+    np.testing.assert_allclose(tops[2][: len(edge)], edge, atol=0.06)
