@@ -4,9 +4,9 @@
 
 Both libraries fit the same voxels in the same run, one after the other, so that a busy machine is
 busy for both; wall and CPU seconds are medians. Needs scikit-learn (`pip install
-brainseg[benchmark]`) and the shared data: colin27 inside its mask (one channel), and the BrainWeb phantom simulated as
-T1w, T2w and PDw with partial volume and noise (three channels). Memory is the growth of the
-process's peak, in a fresh process for each fit.
+brainseg[benchmark]`) and the shared data: colin27 inside its mask (one channel), and the BrainWeb
+phantom simulated as T1w, T2w and PDw with partial volume and noise (three channels). Memory is the
+growth of the process's peak, in a fresh process for each fit.
 """
 
 from __future__ import annotations
