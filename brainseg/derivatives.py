@@ -154,7 +154,10 @@ def describe_dataset(root: Path, extra: dict[str, Any] | None = None) -> None:
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "brainseg", "Version": brainseg.__version__}],
     } | (extra or {})
-    ignore = "*_mixture.json\n*_report.html\n*_explain.html\n*_models.html\n*_desc-quality_*\n*_desc-contact_*\ngroup_*\nqc_*\nlogs/\n"
+    ignore = (
+        "*_mixture.json\n*_report.html\n*_explain.html\n*_models.html\n*_desc-quality_*\n"
+        "*_desc-contact_*\ngroup_*\nqc_*\nlogs/\n"
+    )
     for name, text in {
         "dataset_description.json": to_json(description),
         ".bidsignore": ignore,

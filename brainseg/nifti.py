@@ -334,7 +334,7 @@ def _replace_nonfinite(
 ) -> NDArray[np.bool_] | None:
     """Overwrite what is no measurement by the least that is one; say where the others are."""
     # One pass without a temporary of the volume's size settles it for nearly every scan.
-    if -LARGEST <= values.min() and values.max() <= LARGEST:
+    if values.min() >= -LARGEST and values.max() <= LARGEST:
         return None
     finite: NDArray[np.bool_] = np.abs(values) <= LARGEST
     bad = int(values.size - np.count_nonzero(finite))
