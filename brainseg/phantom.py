@@ -111,9 +111,9 @@ def make_phantom(
         clean += share * levels[name]
     for name, share in head.inside.items():
         clean[head.box] += share * levels[name]
-    gain = _bias_field(field, clean.shape, zooms, bias)
+    gain = bias_field(field, clean.shape, zooms, bias)
     sigma = noise / 100 * max(float(levels[name]) for name in head.inside)
-    scan = _rician(clean * gain, sigma, grain)
+    scan = rician(clean * gain, sigma, grain)
     affine = np.diag([*zooms, 1.0])
     affine[:3, 3] = -(np.array(clean.shape) - 1) / 2 * zooms
     csf, cortex, deep, white, stem, leaves, core = (head.inside[t] for t in TISSUES[:7])
@@ -281,7 +281,7 @@ def _folds(rng: np.random.Generator, atlas: Atlas, wavelength: float) -> FloatAr
     return out
 
 
-def _bias_field(
+def bias_field(
     rng: np.random.Generator,
     shape: tuple[int, ...],
     zooms: tuple[float, float, float],
@@ -301,7 +301,7 @@ def _bias_field(
     return out
 
 
-def _rician(signal: FloatArray, sigma: float, rng: np.random.Generator) -> NDArray[np.float32]:
+def rician(signal: FloatArray, sigma: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Magnitude of the signal with complex Gaussian noise (Gudbjartsson & Patz, MRM 1995)."""
     if sigma == 0:
         return np.asarray(signal, np.float32)

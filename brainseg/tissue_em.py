@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.bias import LogField
+from brainseg.lesions import log_unexplained
 from brainseg.mixture import log_gaussian, log_joint, responsibilities
 from brainseg.tissue_model import INTENSITY, Component, Floats, log_mixing
 
@@ -126,6 +127,7 @@ def fit(
     *,
     places: NDArray[np.float32] | None = None,
     fields: Sequence[LogField] = (),
+    flair: int | None = None,
 ) -> Fitted:
     """Estimate components and bias fields together by MAP-EM.
 
@@ -142,6 +144,8 @@ def fit(
         Spatial prior of each sample.
     fields : sequence of LogField
         One for each channel, moved in place; none for data without a bias field.
+    flair : int, optional
+        Channel of a FLAIR scan: what no tissue explains there teaches nothing about tissues.
     """
     state = _Start.of(values, components, places)
     corrected = values
@@ -150,7 +154,15 @@ def fit(
     for step in range(_STEPS):
         mixing = log_mixing(state.weights, places)
         density = log_gaussian(corrected, state.means, state.covariances)
-        resp, log_prob = responsibilities(log_joint(density, mixing))
+        joint = log_joint(density, mixing)
+        if flair is not None:
+            other = log_unexplained(
+                corrected, mixing, state.means, state.covariances,
+                flair=flair, components=components,
+            )  # fmt: skip
+            joint = np.column_stack([joint, other])
+        resp, log_prob = responsibilities(joint)
+        resp = resp[:, : len(components)]
         shift = sum(float(f.at_samples().mean()) for f in fields)
         history.append(float(log_prob.mean()) - shift)
         if len(history) > (12 if fields else 5) and abs(history[-1] - history[-2]) < _TOLERANCE:
@@ -254,7 +266,8 @@ class _Start:
         covariances = (scatter + nu[:, None, None] * common) / (size + nu)[:, None, None]
         covariances += _MIN_VARIANCE * np.eye(d)
         if mixing is None:
-            weights = (size + _WEIGHT_TIE * n / m) / (n * (1 + _WEIGHT_TIE))
+            weights = size + _WEIGHT_TIE * n / m
+            weights /= weights.sum()
         else:
             # Each weight scales its map until the map's total is what was found.
             weights = self.weights * size / np.exp(mixing).sum(axis=0)

@@ -12,10 +12,10 @@ from brainseg import tissue_em
 from brainseg.bias import LogField, n4_log_field
 from brainseg.errors import UsageError
 from brainseg.mixture import ConjugatePrior, GaussianMixture, Histogram
-from brainseg.neighbourhood import mean_field
-from brainseg.partial_volume import component_shares, expected_fractions, volume_error
+from brainseg.partial_volume import volume_error
 from brainseg.tissue_model import Floats, Model, components_for, place
 from brainseg.tissue_scan import Scan
+from brainseg.tissue_voxels import decide, moments
 from brainseg.tissues import SIX, TissueTable
 from brainseg.volume import Array, BoolArray
 
@@ -31,7 +31,6 @@ ANATOMY = ("three", "six", "anatomical")
 SAMPLES = 60_000
 """Voxels that parameters are estimated on; more change no Dice in the third digit."""
 
-_CHUNK = 1 << 17
 _UNNAMED_STEPS = 10
 
 
@@ -81,7 +80,8 @@ class TissueFit:
     volume_errors : ndarray, shape (3,)
         Standard errors of the summed fractions of CSF, GM and WM, in voxels.
     lesions : ndarray of float32, shape (n_mask,), or None
-        Probability that no healthy tissue explains the voxel (with FLAIR only).
+        Probability that the voxel is of a lesion of white matter: bright, and explained by no
+        healthy tissue (with FLAIR only). In all else it counts as white matter.
     """
 
     responsibilities: NDArray[np.float32]
@@ -137,7 +137,8 @@ def fit_tissues(
     threads : int
         Accepted for the interface; the work is one thread's, so that bits do not depend on it.
     channels : mapping of name to ndarray, shape (I, J, K), optional
-        Further contrasts on the same grid.
+        Further contrasts on the same grid. With one called ``FLAIR``, lesion candidates are
+        looked for, and are kept out of what is learnt of the tissues.
     spatial_prior : ndarray of float32, shape (7, I, J, K), optional
         Probabilities of `brainseg.atlas.BRAIN` on the scan's grid.
     progress : callable, optional
@@ -159,6 +160,9 @@ def fit_tissues(
         i, j, k = scan.box
         atlas = spatial_prior[:, i, j, k]
     named = prior == "tied" and table.name in ANATOMY
+    flair = None
+    if named and "FLAIR" in (channels or {}):
+        flair = 1 + list(channels or {}).index("FLAIR")
 
     tell("bias field and mixture")
     log_fields: list[NDArray[np.float32]] = []
@@ -167,7 +171,7 @@ def fit_tissues(
         scan.correct(log_fields)
     if named or bias == "em":
         anatomy = table if named else SIX
-        model, found, fields = _fit_named(scan, zooms, anatomy, atlas, bias == "em")
+        model, found, fields = _fit_named(scan, zooms, anatomy, atlas, bias == "em", flair)
         if fields:
             log_fields = [field.on_grid() for field in fields]
             scan.correct(log_fields)
@@ -177,23 +181,26 @@ def fit_tissues(
 
     tell("neighbourhood")
     strength = _strength(model) if smooth is None else smooth
-    responsibilities, fractions, three, variance = _decide(
-        scan, model, atlas, zooms, strength, table
+    voxels = decide(
+        scan, model, len(table), zooms=zooms, strength=strength, atlas=atlas, flair=flair
     )
+    found_in = model.weights, model.means, model.covariances
     if model.components:
-        moments = _moments(scan, responsibilities)
-    else:
-        moments = model.weights, model.means, model.covariances
+        healthy = voxels.responsibilities
+        if voxels.lesions is not None:
+            healthy = healthy * (1 - voxels.lesions[:, None])
+        found_in = moments(scan, healthy)
     return TissueFit(
-        responsibilities,
-        (responsibilities.argmax(axis=1) + 1).astype(np.uint8),
-        fractions,
-        three,
+        voxels.responsibilities,
+        (voxels.responsibilities.argmax(axis=1) + 1).astype(np.uint8),
+        voxels.fractions,
+        voxels.three,
         scan.on_grid(log_fields[0], data.shape) if log_fields else None,
-        _in_units(moments, scan, found),
+        _in_units(found_in, scan, found),
         found.converged,
-        _warnings(responsibilities, table),
-        volume_error(variance, zooms),
+        _warnings(voxels.responsibilities, table),
+        volume_error(voxels.variance, zooms),
+        voxels.lesions,
     )
 
 
@@ -203,6 +210,7 @@ def _fit_named(
     table: TissueTable,
     atlas: NDArray[np.float32] | None,
     with_field: bool,
+    flair: int | None,
 ) -> tuple[Model, tissue_em.Fitted, list[LogField]]:
     """Fit the tied components, and the bias fields if wanted, to a sample of the voxels."""
     components = components_for(table, placed=atlas is not None)
@@ -212,7 +220,7 @@ def _fit_named(
     if with_field:
         fields = [LogField(scan.inside.shape, zooms, at) for _ in scan.channels]
     values = np.stack([c[at] for c in scan.channels], axis=1).astype(np.float64)
-    found = tissue_em.fit(values, components, places=places, fields=fields)
+    found = tissue_em.fit(values, components, places=places, fields=fields, flair=flair)
     parents = tuple(c.parent for c in components)
     tissues = tuple(c.tissue(table) for c in components)
     # The neighbourhood speaks of tissues, not of what their boundary classes are called.
@@ -267,71 +275,6 @@ def _strength(model: Model) -> float:
     gap = max(float(model.means[white, 0] - model.means[grey, 0]), 1e-3)
     noise = float(np.sqrt(model.covariances[white, 0, 0])) / gap
     return SMOOTH * float(np.clip((noise / USUAL_NOISE) ** 2, 0.5, 3.0))
-
-
-def _decide(
-    scan: Scan,
-    model: Model,
-    atlas: NDArray[np.float32] | None,
-    zooms: tuple[float, float, float],
-    strength: float,
-    table: TissueTable,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8], Floats]:
-    """Responsibilities, fractions and main class of every voxel, neighbours heard."""
-    flat = np.flatnonzero(scan.inside)
-    groups = np.array(model.groups)
-    n_groups = int(groups.max()) + 1
-    logs = np.empty((len(flat), len(groups)), np.float32)
-    evidence = np.zeros((n_groups, scan.inside.size), np.float32)
-    maps = None if atlas is None else atlas.reshape(len(atlas), -1)
-    for start in range(0, len(flat), _CHUNK):
-        at = flat[start : start + _CHUNK]
-        places = None if maps is None else place(model.components, maps[:, at])
-        joint = model.log_joint(scan.values(at), places)
-        joint -= joint.max(axis=1, keepdims=True)
-        for group in range(n_groups):
-            total = np.exp(joint[:, groups == group]).sum(axis=1) + 1e-30
-            evidence[group, at] = np.log(total)
-            joint[:, groups == group] -= np.log(total)[:, None]
-        logs[start : start + _CHUNK] = joint
-    posterior = mean_field(
-        evidence.reshape(n_groups, *scan.inside.shape),
-        scan.inside,
-        zooms=zooms,
-        strength=strength,
-    ).reshape(n_groups, -1)
-    responsibilities = np.zeros((len(flat), len(table)), np.float32)
-    fractions = np.empty((len(flat), 3), np.float32)
-    three = np.empty(len(flat), np.uint8)
-    parents = np.eye(3, dtype=np.float32)[list(model.parents)]
-    variance = np.zeros(3)
-    for start in range(0, len(flat), _CHUNK):
-        at, rows = flat[start : start + _CHUNK], slice(start, start + _CHUNK)
-        share = np.exp(logs[rows]) * posterior[groups][:, at].T
-        share /= share.sum(axis=1, keepdims=True)
-        for k, tissue in enumerate(model.tissues):
-            responsibilities[rows, tissue] += share[:, k]
-        three[rows] = (share @ parents).argmax(axis=1) + 1
-        shares = component_shares(scan.values(at), model)
-        fractions[rows], spread = expected_fractions(share, shares)
-        variance += spread
-    return responsibilities, fractions, three, variance
-
-
-def _moments(scan: Scan, responsibilities: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
-    """Shares, means and covariances of the voxels of each tissue, by their responsibilities."""
-    flat = np.flatnonzero(scan.inside)
-    k, d = responsibilities.shape[1], len(scan.channels)
-    size, total, square = np.full(k, 1e-9), np.zeros((k, d)), np.zeros((k, d, d))
-    for start in range(0, len(flat), _CHUNK):
-        r = responsibilities[start : start + _CHUNK].astype(np.float64)
-        x = scan.values(flat[start : start + _CHUNK])  # about 0..1: squares lose nothing
-        size += r.sum(axis=0)
-        total += r.T @ x
-        square += np.einsum("nk,nd,ne->kde", r, x, x, optimize=True)
-    means = total / size[:, None]
-    covariances = square / size[:, None, None] - means[:, :, None] * means[:, None, :]
-    return size / size.sum(), means, covariances + 1e-6 * np.eye(d)
 
 
 def _in_units(

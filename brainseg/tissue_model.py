@@ -69,8 +69,8 @@ _CG = _mix((1, _C), (1, _G))
 # thirds of the way approximate that uniform spread, and the label changes at half and half.
 INTENSITY = (
     Component("csf", (1, 0, 0), CSF, 0, 0, _mix((0.7, _C), (0.3, _CG))),
-    Component("csf-grey", (2 * _T, _T, 0), CSF, 0, 0, _CG),
-    Component("grey-csf", (_T, 2 * _T, 0), GREY, 1, 1, _CG),
+    Component("csf-grey", (2 * _T, _T, 0), CSF, 1, 0, _CG),
+    Component("grey-csf", (_T, 2 * _T, 0), GREY, 2, 1, _CG),
     Component("grey", (0, 1, 0), GREY, 2, 1, _mix((0.7, _G), (0.3, _CG)), pure=True),
     Component("grey-white", (0, 2 * _T, _T), GREY, 3, 1, _mix((0.75, _G), (0.25, _W))),
     Component("white-grey", (0, _T, 2 * _T), WHITE, 4, 2, _mix((0.25, _G), (0.75, _W))),

@@ -1,0 +1,186 @@
+"""What every voxel is: the fitted components and the neighbours, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg.lesions import in_white_matter, log_unexplained
+from brainseg.neighbourhood import mean_field
+from brainseg.partial_volume import component_shares, expected_fractions
+from brainseg.tissue_model import Floats, Model, log_mixing, place
+from brainseg.tissue_scan import Scan
+
+_CHUNK = 1 << 17
+# Log-evidence of what is impossible; far enough from 0, near enough for float32.
+_NEVER = -60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """The tissues of every voxel inside the mask.
+
+    Attributes
+    ----------
+    responsibilities : ndarray of float32, shape (n, K)
+    fractions : ndarray of float32, shape (n, 3)
+        Shares of CSF, GM and WM.
+    three : ndarray of uint8, shape (n,)
+        The most probable of CSF (1), GM (2) and WM (3).
+    variance : ndarray, shape (3,)
+        Sum over the voxels of the variance of their shares.
+    lesions : ndarray of float32, shape (n,), or None
+    """
+
+    responsibilities: NDArray[np.float32]
+    fractions: NDArray[np.float32]
+    three: NDArray[np.uint8]
+    variance: Floats
+    lesions: NDArray[np.float32] | None
+
+
+def decide(
+    scan: Scan,
+    model: Model,
+    n_tissues: int,
+    *,
+    zooms: tuple[float, float, float],
+    strength: float,
+    atlas: NDArray[np.float32] | None = None,
+    flair: int | None = None,
+) -> Voxels:
+    """Give every voxel its tissues, neighbours heard.
+
+    Parameters
+    ----------
+    scan : Scan
+    model : Model
+    n_tissues : int
+        Length of the table.
+    zooms : tuple of float
+        Voxel sizes in mm.
+    strength : float
+        Of the neighbourhood, see `brainseg.neighbourhood.mean_field`.
+    atlas : ndarray of float32, shape (7, i, j, k), optional
+        Spatial prior on the grid of the box.
+    flair : int, optional
+        Channel of a FLAIR scan: lesion candidates are looked for, and count as white matter,
+        which they are a disease of.
+    """
+    flat = np.flatnonzero(scan.inside)
+    evidence, logs = _evidence(scan, model, atlas, flair)
+    lesions = None
+    if flair is not None:
+        lesions = _lesions(scan, evidence, model, zooms, strength)
+        evidence = _white_where(lesions, evidence[:-1], model.groups[_white(model)])
+    shape = (len(evidence), *scan.inside.shape)
+    posterior = mean_field(
+        evidence.reshape(shape), scan.inside, zooms=zooms, strength=strength
+    ).reshape(len(evidence), -1)
+    groups = np.array(model.groups)
+    parents = np.eye(3, dtype=np.float32)[list(model.parents)]
+    responsibilities = np.zeros((len(flat), n_tissues), np.float32)
+    fractions = np.empty((len(flat), 3), np.float32)
+    three = np.empty(len(flat), np.uint8)
+    variance = np.zeros(3)
+    for start in range(0, len(flat), _CHUNK):
+        at, rows = flat[start : start + _CHUNK], slice(start, start + _CHUNK)
+        share = np.exp(logs[rows]) * posterior[groups][:, at].T
+        share /= share.sum(axis=1, keepdims=True)
+        if lesions is not None:
+            share *= 1 - lesions[at, None]
+            share[:, _white(model)] += lesions[at]
+        for k, tissue in enumerate(model.tissues):
+            responsibilities[rows, tissue] += share[:, k]
+        three[rows] = (share @ parents).argmax(axis=1) + 1
+        shares = component_shares(scan.values(at), model)
+        fractions[rows], spread = expected_fractions(share, shares)
+        variance += spread
+    inside = None if lesions is None else lesions[flat]
+    return Voxels(responsibilities, fractions, three, variance, inside)
+
+
+def _evidence(
+    scan: Scan, model: Model, atlas: NDArray[np.float32] | None, flair: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Log evidence of each group in the box, and of each component within its group.
+
+    Shapes (G, box) and (n, M). With FLAIR a last row is added for what no tissue explains.
+    """
+    flat = np.flatnonzero(scan.inside)
+    groups = np.array(model.groups)
+    n_groups = int(groups.max()) + 1
+    logs = np.empty((len(flat), len(groups)), np.float32)
+    rows = n_groups + (flair is not None)
+    evidence = np.zeros((rows, scan.inside.size), np.float32)
+    maps = None if atlas is None else atlas.reshape(len(atlas), -1)
+    for start in range(0, len(flat), _CHUNK):
+        at = flat[start : start + _CHUNK]
+        places = None if maps is None else place(model.components, maps[:, at])
+        values = scan.values(at)
+        joint = model.log_joint(values, places)
+        top = joint.max(axis=1, keepdims=True)
+        joint -= top
+        if flair is not None:
+            other = log_unexplained(
+                values, log_mixing(model.weights, places), model.means, model.covariances,
+                flair=flair, components=model.components,
+            )  # fmt: skip
+            evidence[-1, at] = np.maximum(other - top[:, 0], _NEVER)
+        for group in range(n_groups):
+            total = np.exp(joint[:, groups == group]).sum(axis=1) + 1e-30
+            evidence[group, at] = np.log(total)
+            joint[:, groups == group] -= np.log(total)[:, None]
+        logs[start : start + _CHUNK] = joint
+    return evidence, logs
+
+
+def _lesions(
+    scan: Scan,
+    evidence: NDArray[np.float32],
+    model: Model,
+    zooms: tuple[float, float, float],
+    strength: float,
+) -> NDArray[np.float32]:
+    """Probability of the last row of the evidence where it lies in white matter, shape (box,)."""
+    shape = (len(evidence), *scan.inside.shape)
+    posterior = mean_field(evidence.reshape(shape), scan.inside, zooms=zooms, strength=strength)
+    around = np.zeros((3, *scan.inside.shape), np.float32)
+    for group, parent in set(zip(model.groups, model.parents, strict=True)):
+        around[parent] += posterior[group]
+    return in_white_matter(posterior[-1], *around, zooms).ravel()
+
+
+def _white_where(
+    lesions: NDArray[np.float32], evidence: NDArray[np.float32], white: int
+) -> NDArray[np.float32]:
+    """Let the evidence say white matter as far as it says lesion."""
+    at = np.flatnonzero(lesions)
+    healthy = np.exp(evidence[:, at] - evidence[:, at].max(axis=0))
+    healthy *= (1 - lesions[at]) / healthy.sum(axis=0)
+    healthy[white] += lesions[at]
+    out = evidence.copy()
+    out[:, at] = np.log(np.maximum(healthy, np.exp(np.float32(_NEVER))))
+    return out
+
+
+def _white(model: Model) -> int:
+    return [c.name for c in model.components].index("white")
+
+
+def moments(scan: Scan, responsibilities: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
+    """Shares, means and covariances of the voxels of each tissue, by their responsibilities."""
+    flat = np.flatnonzero(scan.inside)
+    k, d = responsibilities.shape[1], len(scan.channels)
+    size, total, square = np.full(k, 1e-9), np.zeros((k, d)), np.zeros((k, d, d))
+    for start in range(0, len(flat), _CHUNK):
+        r = responsibilities[start : start + _CHUNK].astype(np.float64)
+        x = scan.values(flat[start : start + _CHUNK])  # about 0..1: squares lose nothing
+        size += r.sum(axis=0)
+        total += r.T @ x
+        square += np.einsum("nk,nd,ne->kde", r, x, x, optimize=True)
+    means = total / size[:, None]
+    covariances = square / size[:, None, None] - means[:, :, None] * means[:, None, :]
+    return size / size.sum(), means, covariances + 1e-6 * np.eye(d)
