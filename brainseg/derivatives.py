@@ -205,6 +205,8 @@ def record(scan: Scan, result: Segmentation, *, timed: bool = True) -> dict[str,
         "input": {"name": scan.path.name, "sha256": scan.sha256},
         "versions": versions(),
     }
+    if result.fit.lesions is not None:
+        content["lesion_candidates_ml"] = result.lesions_ml
     if timed:
         content["seconds"] = {name: round(s, 3) for name, s in result.seconds.items()}
     return content
@@ -253,6 +255,8 @@ def _images(target: Target, grid: Grid, result: Segmentation) -> dict[str, Encod
         files[f"label-{tissue.abbreviation}_probseg.nii.gz"] = partial(
             probability, result.fit.fractions[:, k]
         )
+    if result.fit.lesions is not None:
+        files["label-L_probseg.nii.gz"] = partial(probability, result.fit.lesions)
     return files
 
 
@@ -277,6 +281,12 @@ def _sidecars(target: Target, result: Segmentation) -> dict[str, str]:
         texts[f"label-{tissue.abbreviation}_probseg.json"] = to_json(
             base | brain_only | {"Description": f"{tissue.name}, share of each voxel"}
         )
+    if result.fit.lesions is not None:
+        told = (
+            "Lesion candidates: bright on FLAIR, in white matter, and explained by no healthy "
+            "tissue; counted as white matter in all other maps"
+        )
+        texts["label-L_probseg.json"] = to_json(base | brain_only | {"Description": told})
     return texts
 
 

@@ -14,7 +14,8 @@ RARE = 1e-3
 to be as likely unexplained as healthy."""
 
 SHELL_MM = 2.0
-"""Thickness of the surroundings by which a candidate is judged to lie in white matter."""
+"""Thickness of the surroundings by which a candidate is judged to lie in white matter; at least
+one voxel along the finest axis."""
 
 LEAST_MM3 = 14.0
 """Volume of a sphere of 3 mm, the least diameter that counts as a lesion (Filippi et al., Brain
@@ -61,9 +62,7 @@ def log_unexplained(
 
 def in_white_matter(
     lesion: NDArray[np.float32],
-    csf: NDArray[np.float32],
-    grey: NDArray[np.float32],
-    white: NDArray[np.float32],
+    tissues: NDArray[np.float32],
     zooms: tuple[float, float, float],
 ) -> NDArray[np.float32]:
     """Keep the candidates that are large enough and whose surroundings are white matter.
@@ -74,8 +73,10 @@ def in_white_matter(
 
     Parameters
     ----------
-    lesion, csf, grey, white : ndarray of float32, shape (I, J, K)
-        Probabilities.
+    lesion : ndarray of float32, shape (I, J, K)
+        Probability of the unexplained.
+    tissues : ndarray of float32, shape (3, I, J, K)
+        Probabilities of CSF, grey and white matter.
     zooms : tuple of float
         Voxel sizes in mm.
 
@@ -90,15 +91,16 @@ def in_white_matter(
     distance, nearest = ndimage.distance_transform_edt(
         numbers == 0, sampling=zooms, return_indices=True
     )
-    near: BoolArray = distance <= SHELL_MM
+    near: BoolArray = distance <= max(SHELL_MM, min(zooms))
     owner = numbers[tuple(nearest[:, near])]
     around = distance[near] > 0
 
     def surroundings(tissue: NDArray[np.float32]) -> Floats:
-        return np.bincount(owner, tissue[near] * around, minlength=count + 1)
+        return np.asarray(np.bincount(owner, tissue[near] * around, count + 1), np.float64)
 
     size = np.bincount(numbers.ravel(), minlength=count + 1) * float(np.prod(zooms))
-    kept = surroundings(white) > np.maximum(surroundings(grey), surroundings(csf))
+    csf, grey, white = (surroundings(tissue) for tissue in tissues)
+    kept = white > np.maximum(csf, grey)
     kept &= size >= LEAST_MM3
     out = np.zeros_like(lesion)
     out[near] = lesion[near] * kept[owner]

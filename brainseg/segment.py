@@ -44,6 +44,8 @@ class Segmentation:
     config : SegmentConfig
     seconds : Mapping
         Seconds by step.
+    flair : ndarray of float32, shape (I, J, K), or None
+        The FLAIR scan, aligned, where there is one.
     """
 
     volume: Volume
@@ -52,6 +54,7 @@ class Segmentation:
     fit: TissueFit
     config: SegmentConfig
     seconds: Mapping[str, float]
+    flair: NDArray[np.float32] | None = None
 
     @property
     def mask(self) -> BoolArray:
@@ -88,6 +91,13 @@ class Segmentation:
         """Volume of CSF, GM and WM in mL, from the fractions."""
         sums = self.fit.fractions.sum(axis=0, dtype=np.float64) * self.volume.voxel_volume
         return {t.abbreviation: float(v) for t, v in zip(THREE.tissues, sums, strict=True)}
+
+    @property
+    def lesions_ml(self) -> float:
+        """Volume of the lesion candidates in mL; 0 where none were looked for."""
+        if self.fit.lesions is None:
+            return 0.0
+        return float(self.fit.lesions.sum(dtype=np.float64)) * self.volume.voxel_volume
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -173,7 +183,8 @@ def segment(
                 channels=channels,
                 spatial_prior=atlas,
             )
-    return Segmentation(volume, brain, table, fit, config, dict(steps.seconds))
+    seconds = dict(steps.seconds)
+    return Segmentation(volume, brain, table, fit, config, seconds, channels.get("FLAIR"))
 
 
 def find_brain(volume: Volume, config: SegmentConfig, mask: BoolArray | None) -> Extraction:

@@ -70,11 +70,11 @@ def decide(
         which they are a disease of.
     """
     flat = np.flatnonzero(scan.inside)
-    evidence, logs = _evidence(scan, model, atlas, flair)
+    evidence, logs = _evidence(scan, model, model.groups, atlas)
     lesions = None
     if flair is not None:
-        lesions = _lesions(scan, evidence, model, zooms, strength)
-        evidence = _white_where(lesions, evidence[:-1], model.groups[_white(model)])
+        lesions = _lesions(scan, model, zooms, strength, atlas, flair)
+        evidence = _white_where(lesions, evidence, model.groups[_white(model)])
     shape = (len(evidence), *scan.inside.shape)
     posterior = mean_field(
         evidence.reshape(shape), scan.inside, zooms=zooms, strength=strength
@@ -103,14 +103,18 @@ def decide(
 
 
 def _evidence(
-    scan: Scan, model: Model, atlas: NDArray[np.float32] | None, flair: int | None
+    scan: Scan,
+    model: Model,
+    group_of: tuple[int, ...],
+    atlas: NDArray[np.float32] | None,
+    flair: int | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Log evidence of each group in the box, and of each component within its group.
 
     Shapes (G, box) and (n, M). With FLAIR a last row is added for what no tissue explains.
     """
     flat = np.flatnonzero(scan.inside)
-    groups = np.array(model.groups)
+    groups = np.array(group_of)
     n_groups = int(groups.max()) + 1
     logs = np.empty((len(flat), len(groups)), np.float32)
     rows = n_groups + (flair is not None)
@@ -139,18 +143,19 @@ def _evidence(
 
 def _lesions(
     scan: Scan,
-    evidence: NDArray[np.float32],
     model: Model,
     zooms: tuple[float, float, float],
     strength: float,
+    atlas: NDArray[np.float32] | None,
+    flair: int,
 ) -> NDArray[np.float32]:
-    """Probability of the last row of the evidence where it lies in white matter, shape (box,)."""
-    shape = (len(evidence), *scan.inside.shape)
-    posterior = mean_field(evidence.reshape(shape), scan.inside, zooms=zooms, strength=strength)
-    around = np.zeros((3, *scan.inside.shape), np.float32)
-    for group, parent in set(zip(model.groups, model.parents, strict=True)):
-        around[parent] += posterior[group]
-    return in_white_matter(posterior[-1], *around, zooms).ravel()
+    """Probability of a lesion in each voxel of the box, shape (box,)."""
+    # Of CSF, grey and white, whatever the table: the cerebellum has lesions of white matter, too.
+    evidence, _ = _evidence(scan, model, model.parents, atlas, flair)
+    posterior = mean_field(
+        evidence.reshape(-1, *scan.inside.shape), scan.inside, zooms=zooms, strength=strength
+    )
+    return in_white_matter(posterior[-1], posterior[:-1], zooms).ravel()
 
 
 def _white_where(

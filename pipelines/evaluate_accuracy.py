@@ -97,7 +97,7 @@ class Case:
     _placed: list[NDArray[np.float32] | None] = field(default_factory=list)
 
     def placed(self) -> NDArray[np.float32] | None:
-        """The atlas on this scan; placed once for all options."""
+        """Place the atlas on this scan, once for all options."""
         if not self._placed:
             self._placed.append(place_atlas(self.volume, self.mask, atlas=self.atlas))
         return self._placed[0]

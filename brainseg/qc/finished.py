@@ -48,6 +48,9 @@ def read_subject(target: Target, scan: Scan) -> Subject:
         maps = [nifti.load_map(target.path(e), reference=scan) for e in endings]
         return np.stack([extract(m, mask) for m in maps], axis=1)
 
+    lesions = None
+    if "lesion_candidates_ml" in record:
+        lesions = stacked(["label-L_probseg.nii.gz"])[:, 0]
     labels, _ = nifti.load_labels(target.path(f"{seg}_dseg.nii.gz"), reference=scan)
     return Subject(
         name=scan.path.name,
@@ -61,6 +64,7 @@ def read_subject(target: Target, scan: Scan) -> Subject:
         fractions=stacked([f"label-{t.abbreviation}_probseg.nii.gz" for t in THREE.tissues]),
         bias=None if record["options"]["bias"] == "none" else _bias(target, scan),
         record=record,
+        lesions=lesions,
     )
 
 

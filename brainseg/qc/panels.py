@@ -20,6 +20,7 @@ from brainseg.volume import Array, BoolArray
 MASK_COLOUR = "#ffd23f"
 OUTER_COLOUR = "#ff8c1a"
 INNER_COLOUR = "#1e90ff"
+LESION_COLOUR = "#ff2d95"
 # Room around the brain in mm for the picture of the whole head: left, right, back, front, below,
 # above. The neck tells nothing of the mask.
 HEAD_ROOM = (25.0, 25.0, 25.0, 25.0, 30.0, 22.0)
@@ -122,6 +123,9 @@ def panels(subject: Subject, around: Surroundings, pool: Executor) -> list[Panel
     ]
     if not subject.even:
         makers += [_bias, _correction]
+    lesions = subject.lesions
+    if lesions is not None:
+        makers.append(lambda d: _lesions(d, lesions))
     makers.append(_uncertainty)
     return list(pool.map(lambda make: make(drawing), makers))
 
@@ -284,6 +288,29 @@ def _correction(d: Drawing) -> Panel:
         "Slices of the brain before and after correction of the bias field.",
         m,
         d.anatomy(m),
+    )
+
+
+def _lesions(d: Drawing, lesions: Array) -> Panel:
+    """Draw candidates on the FLAIR scan, or on the T1w where the FLAIR is no longer at hand."""
+    m, subject = d.large, d.subject
+    shown = d.corrected if subject.flair is None else subject.flair
+    low, high = np.percentile(shown[subject.mask][::7], [0.5, 99.8])
+    base = m.draw(shown, lambda s: pictures.window(s, float(low), float(high)))
+    ml = float(lesions.sum(dtype=np.float64)) * subject.volume.voxel_volume
+    return Panel(
+        "lesions",
+        "Lesion candidates",
+        "Candidates, not a diagnosis: every bright spot of the white matter should be outlined. "
+        "Bright rims of the ventricles, choroid plexus and flow artefacts may be outlined, too.",
+        pictures.webp(m.annotate(base)),
+        "Slices of the brain with the outlines of lesion candidates.",
+        m,
+        pictures.png_layer(
+            _outline(m, subject, lesions).astype(np.uint8), [pictures.rgb(LESION_COLOUR)]
+        ),
+        (Key(LESION_COLOUR, "lesion candidate"),),
+        note=f"{ml:.2f} mL in all; they count as white matter in the volumes.",
     )
 
 

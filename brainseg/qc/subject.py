@@ -36,6 +36,9 @@ class Subject:
         Bias field (a factor); None where none was estimated or kept.
     record : Mapping
         What `brainseg.derivatives.record` says of the fit.
+    lesions : ndarray of float32, shape (n_mask,), or None
+        Probability of a lesion; None without a FLAIR scan.
+    flair : ndarray of float32, shape (I, J, K), or None
     """
 
     name: str
@@ -47,6 +50,8 @@ class Subject:
     fractions: Array
     bias: Array | None
     record: Mapping[str, Any]
+    lesions: Array | None = None
+    flair: Array | None = None
 
     @cached_property
     def index(self) -> NDArray[np.int32]:
@@ -101,4 +106,6 @@ def from_result(scan: Scan, result: Segmentation, record: Mapping[str, Any]) -> 
         fractions=result.fit.fractions,
         bias=result.fit.bias,
         record=record,
+        lesions=result.fit.lesions,
+        flair=result.flair,
     )
