@@ -31,7 +31,8 @@ VOLUMES = {
 # Columns of the table; the strips above it show every number.
 COLUMNS = (
     "volume_total", "volume_GM", "volume_WM", "volume_CSF", "cjv", "cnr", "snr_wm", "efc", "fber",
-    "inu_range", "mask_cut", "mask_bone", "mask_leak", "uncertain_share", "overlap_max",
+    "inu_range", "mask_edge", "mask_cut", "mask_bone", "mask_leak", "uncertain_share",
+    "overlap_max",
 )  # fmt: skip
 
 

@@ -118,6 +118,8 @@ NUMBERS: tuple[Number, ...] = (
     Number("mask_bone", "Bone-dark edge of the mask", LOWER,
            "share of the 2 mm inside the mask that is darker than a quarter of grey matter: "
            "high where the mask leaks into bone or air", "", _FIT),
+    Number("mask_edge", "Wrong edge of the mask", LOWER,
+           "the two above together: high where the mask is shifted against the brain", "", _FIT),
     Number("mask_leak", "Fat-bright edge of the mask", LOWER,
            "share of the 2 mm inside the mask that is brighter than nearly all white matter: "
            "high where the mask leaks into fat, marrow or eyes", "", _FIT),

@@ -270,6 +270,7 @@ def mask_numbers(
         "mask_at_border": _at_border(mask),
         "mask_cut": None,
         "mask_bone": None,
+        "mask_edge": None,
         "mask_leak": None,
     }
     gm, wm = stats["gm"], stats["wm"]
@@ -279,14 +280,15 @@ def mask_numbers(
         return values
     outer = data[grown(inside, steps) & outside]
     inner = data[grown(outside, steps) & inside]
-    if outer.size:
-        values["mask_cut"] = float(((outer > gm["p05"]) & (outer < wm["p95"])).mean())
-    if inner.size:
-        black = float(data.min())
-        bone = black + BONE * (gm["median"] - black)
-        fat = wm["median"] + 1.6 * (wm["p95"] - wm["median"])
-        values["mask_bone"] = float((inner < bone).mean())
-        values["mask_leak"] = float((inner > fat).mean())
+    if not (outer.size and inner.size):
+        return values
+    black = float(data.min())
+    bone = black + BONE * (gm["median"] - black)
+    fat = wm["median"] + 1.6 * (wm["p95"] - wm["median"])
+    cut = float(((outer > gm["p05"]) & (outer < wm["p95"])).mean())
+    dark = float((inner < bone).mean())
+    values |= {"mask_cut": cut, "mask_bone": dark, "mask_edge": cut + dark}
+    values["mask_leak"] = float((inner > fat).mean())
     return values
 
 

@@ -52,9 +52,13 @@ RANGES = (
           (-INF, 0.1)),
     Range("mask_at_border", "{:.1%} of the mask's surface lies on the edge of the picture",
           (-INF, 0.01), high="part of the brain may be missing"),
+    # The limits of these three stand between right and wrong masks of
+    # pipelines/calibrate_checks.py.
+    Range("mask_edge", "{:.0%} of the mask's edge has brain outside it or bone inside it",
+          (-INF, 0.35), (-INF, 0.45), high="is the mask shifted, or that of another scan?"),
     Range("mask_cut", "{:.0%} of what lies just outside the mask looks like grey or white matter",
-          (-INF, 0.25), (-INF, 0.6), high="is cortex cut off?"),
-    Range("mask_bone", "{:.0%} of the mask's edge is as dark as bone", (-INF, 0.25), (-INF, 0.6),
+          (-INF, 0.23), (-INF, 0.45), high="is cortex cut off?"),
+    Range("mask_bone", "{:.0%} of the mask's edge is as dark as bone", (-INF, 0.22), (-INF, 0.4),
           high="does the mask leak into bone?"),
     Range("mask_leak", "{:.0%} of the mask's edge is brighter than white matter", (-INF, 0.05),
           (-INF, 0.2), high="does the mask leak into fat, marrow or eyes?"),
@@ -76,21 +80,24 @@ RANGES = (
 
 def judge(subject: Subject, quality: Quality, warnings: Sequence[str] = ()) -> Verdict:
     """Judge a segmentation by its numbers, its warnings and the state of its fit."""
-    checks = [check for r in RANGES if (check := _check(r, quality)) is not None]
+    checks = out_of_range(quality)
+    passed = sum(quality.get(r.key) is not None for r in RANGES) - len(checks)
     history = subject.record["log_likelihood"]
     # A fit that is stopped early on purpose is flat by then; one that still climbs is not done.
     if not subject.record["converged"] and len(history) > 1 and history[-1] - history[-2] > RISING:
         checks.append(Check(LOOK, "EM was stopped while the likelihood was still rising"))
     checks += [Check(LOOK, warning) for warning in warnings]
     checks.sort(key=lambda c: -ORDER[c.level])
-    passed = sum(quality.get(r.key) is not None for r in RANGES) - sum(
-        _check(r, quality) is not None for r in RANGES
-    )
     level = checks[0].level if checks else PASS
     checks.append(Check(PASS, f"{passed} checks of mask, tissues and noise passed"))
     if subject.even and subject.bias is not None:
         checks.append(Check(PASS, "No bias field stood out; the scan was left as it came"))
     return Verdict(level, tuple(checks))
+
+
+def out_of_range(quality: Quality) -> list[Check]:
+    """Return a check for each number that lies where it should not."""
+    return [check for r in RANGES if (check := _check(r, quality)) is not None]
 
 
 def _check(r: Range, quality: Quality) -> Check | None:

@@ -170,6 +170,32 @@ def test_keys_do_nothing_while_typing(opened):
     assert not opened.execute_script("return document.body.classList.contains('bare')")
 
 
+def test_keys_choose_the_rating_and_the_bar_says_which(opened):
+    for key, rating in (("2", "uncertain"), ("f", "fail"), ("1", "pass")):
+        press(opened, key)
+        chosen = opened.execute_script(
+            "return new FormData(document.getElementById('rating')).get('rating')"
+        )
+        bar = opened.execute_script(
+            "return document.querySelector(\"a[href='#rate']\").textContent"
+        )
+        assert (chosen, bar) == (rating, f"Rate: {rating}")
+
+
+def test_nothing_runs_out_of_the_window(opened):
+    # A report is read beside others: at 800 pixels it must not scroll sideways.
+    for width in (800, 1280):
+        opened.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+        )
+        wide = opened.execute_script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert wide <= 0, width
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_the_rating_can_be_downloaded(tmp_path, pages, tmp_path_factory):
     from brainseg.qc import ratings
 

@@ -10,8 +10,10 @@ import sys
 import urllib.error
 import urllib.request
 
+import nibabel as nib
 import pytest
-from qc_browser import errors_of, requests_of, violations, wait
+from qc_browser import SOFTWARE_GL, errors_of, requests_of, start, violations, wait
+from qc_heads import head
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -151,6 +153,69 @@ def test_keys_work_with_the_focus_in_the_report_and_flags_are_kept(browser, runn
     wait(lambda: said(browser) == "saved")
     (row,) = ratings.read(out)
     assert (row.scan, row.rating, row.flags) == ("sub-4", "fail", ("mask",))
+
+
+def test_long_reasons_leave_the_window_to_the_report(browser, running):
+    out, _, url = running
+    (out / "sub-4" / "anat" / "sub-4_desc-quality_T1w.json").write_text(
+        json.dumps({"verdict": "fail", "reasons": ["a long reason of many words"] * 20})
+    )
+    for width in (800, 1280):
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False},
+        )
+        open_review(browser, url)
+        report, across = browser.execute_script(
+            "return [document.querySelector('iframe.shown').clientHeight,"
+            " document.querySelector('iframe.shown').clientWidth]"
+        )
+        assert report > 0.6 * 800
+        assert across == width
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_agreement_is_shown_as_soon_as_two_have_rated(browser, running):
+    out, _, url = running
+    for n, rating in ((1, "fail"), (4, "fail")):
+        ratings.append(out, ratings.Rating(f"sub-{n}", "bob", rating))
+    open_review(browser, url)
+    rate(browser, "3")
+    keys(browser, " ")
+    rate(browser, "1")
+    shown_kappa = browser.execute_script("return document.getElementById('agreement').textContent")
+    # One of two agrees, and chance alone would give as much: kappa is 0.
+    assert shown_kappa == "κ 0.00 with bob"
+
+
+def test_niivue_gets_the_full_size_files(study, pages, tmp_path):
+    if "niivue" not in pages:
+        pytest.skip("NiiVue was not fetched (pipelines/fetch_niivue.py)")
+    folder = study / "sub-4" / "anat"
+    (folder / "sub-4_report.html").write_bytes(pages["niivue"].read_bytes())
+    _, result = head()
+    files = {"desc-preproc_T1w": result.volume.data, "seg-six_dseg": result.labels}
+    for ending, data in files.items():
+        # The report was made of a scan of this name.
+        nib.save(nib.Nifti1Image(data, result.volume.affine), folder / f"sub-01_{ending}.nii.gz")
+    server, url = launch(study)
+    driver = start(tmp_path / "profile", *SOFTWARE_GL)
+    note = (
+        "const f = document.querySelector('iframe.shown').contentDocument;"
+        "return f.getElementById('gl-note').textContent"
+    )
+    try:
+        open_review(driver, url)
+        driver.execute_script(
+            "document.querySelector('iframe.shown').contentDocument.getElementById('gl-start').click()"
+        )
+        wait(lambda: "Drawn by NiiVue" in driver.execute_script(note), 60)
+        assert "full-size files" in driver.execute_script(note)
+        assert errors_of(driver) == []
+    finally:
+        driver.quit()
+        server.kill()
+        server.wait()
 
 
 def test_t_reaches_the_report_and_filters_narrow_the_list(browser, running):

@@ -161,6 +161,17 @@ def test_a_mask_that_cuts_cortex_is_pointed_at():
     assert cut.get("mask_cut") > whole.get("mask_cut") + 0.2
 
 
+def test_a_mask_beside_the_brain_fails(good):
+    subject, whole = good
+    beside = dataclasses.replace(subject, mask=np.roll(subject.mask, 6, axis=1))
+    moved = measure(beside, surroundings(beside))
+    assert moved.get("mask_edge") == moved.get("mask_cut") + moved.get("mask_bone")
+    assert moved.get("mask_edge") > 0.45 > whole.get("mask_edge")
+    verdict = judge(beside, moved)
+    assert verdict.level == "fail"
+    assert any("is the mask shifted" in c.reason for c in verdict.checks)
+
+
 def test_warnings_ask_for_a_look(good):
     subject, q = good
     verdict = judge(subject, q, ["the route fell back"])
