@@ -42,6 +42,7 @@ def prepare(
         The same, or a coarse joint histogram of it.
     """
     k = n_components
+    coarse = None
     if isinstance(X, Histogram):
         whole = Samples(X.values, k, X.counts, X.scatter)
     elif log_mixing is not None:
@@ -51,13 +52,18 @@ def prepare(
     else:
         whole = Samples(X, k, weight, None, labels)
         if len(X) > _ROWS:
-            distinct = _by_label(X, k, weight, labels, exact_limit=len(X) // 2, fineness=8)
-            whole = distinct if distinct.scatter is None else whole
+            condensed = _by_label(X, k, weight, labels, exact_limit=len(X) // 2, fineness=8)
+            if condensed.scatter is None:
+                whole = condensed
+            else:
+                coarse = condensed
     if len(whole) <= _ROWS or whole.n_features == 1 or not metric:
         return whole, whole
     if whole.log_mixing is not None:
         return whole, whole.thinned(np.arange(0, len(whole), len(whole) // _ROWS))
-    return whole, _by_label(whole.x, k, whole.weight, whole.labels, exact_limit=0, fineness=8)
+    if coarse is None:
+        coarse = _by_label(whole.x, k, whole.weight, whole.labels, exact_limit=0, fineness=8)
+    return whole, coarse
 
 
 def _by_label(
