@@ -134,7 +134,7 @@ def _mutual_information(fixed_bins: NDArray[np.intp], values: NDArray[np.float32
 
 def _bins(values: NDArray[np.float32]) -> NDArray[np.intp]:
     low, high = np.percentile(values, [1, 99])
-    scaled = (values - low) * (BINS / max(float(high - low), 1e-12))
+    scaled = (values - low) * (BINS / (float(high - low) or 1.0))
     out: NDArray[np.intp] = np.clip(scaled, 0, BINS - 1).astype(np.intp)
     return out
 

@@ -97,9 +97,8 @@ def _refine(
 ) -> NDArray[np.float32]:
     """Posteriors and demons in turns, twice at 4 mm and once at 2 mm; the field on the atlas."""
     box = brain_box(atlas)
-    scan, cover = (
-        HeadScan.prepare(d, volume.zooms) for d in (volume.data, mask.astype(np.float32))
-    )
+    scan = HeadScan.prepare(volume.data, volume.zooms)
+    cover = scan.of(mask.astype(np.float32))
     values, seen = scan.onto(atlas, found.matrix, box)
     share = cover.onto(atlas, found.matrix, box)[0] * seen
     groups = np.stack([atlas.of(*names)[box] for names in INTENSITIES])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,7 @@ class HeadScan:
     """The scan at about 2 mm, clipped and scaled to 0..1, with its head's place."""
 
     data: NDArray[np.float32]
+    factors: tuple[int, int, int]
     zooms: FloatArray
     offset: FloatArray
     vertex: FloatArray
@@ -138,14 +139,19 @@ class HeadScan:
     @classmethod
     def prepare(cls, data: Array, zooms: tuple[float, float, float]) -> HeadScan:
         """Average to about 2 mm, clip and find the vertex."""
-        factors = [max(1, round(1.999 / z)) for z in zooms]
+        i, j, k = (max(1, round(1.999 / z)) for z in zooms)
+        factors = (i, j, k)
         small = shrink(data, factors)
         # hot voxels and a bright fat must not rule the fit
         low, high = np.percentile(small, [0.5, 99.5])
-        small = np.clip((small - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+        small = np.clip((small - low) / (float(high - low) or 1.0), 0, 1).astype(np.float32)
         coarse = np.array(zooms) * factors
         offset = (np.array(factors) - 1) / 2 * np.array(zooms)
-        return cls(small, coarse, offset, _vertex(small, coarse) + offset)
+        return cls(small, factors, coarse, offset, _vertex(small, coarse) + offset)
+
+    def of(self, data: Array) -> HeadScan:
+        """Put another map of the same head in its place: averaged likewise, values as they are."""
+        return replace(self, data=shrink(data, self.factors).astype(np.float32))
 
     def onto(
         self, atlas: Atlas, matrix: Matrix, box: tuple[slice, slice, slice]
@@ -174,7 +180,10 @@ def _vertex(small: FloatArray, zooms: FloatArray) -> FloatArray:
     """Middle of the head's top, in mm: where the uppermost 10 cm of foreground are centred."""
     mid = float(small.mean())
     for _ in range(20):  # Ridler & Calvard's threshold: halfway between the two means
-        mid = float(small[small > mid].mean() + small[small <= mid].mean()) / 2
+        above = small > mid
+        if not above.any():  # one value throughout: nothing stands out of the background
+            break
+        mid = float(small[above].mean() + small[~above].mean()) / 2
     head = small > mid
     area = head.sum(axis=(0, 1)) * zooms[0] * zooms[1]
     large = np.flatnonzero(area > 0.2 * area.max())
@@ -393,7 +402,7 @@ def _pose(
 def _lifted(data: Array, brain: BoolArray) -> NDArray[np.float32]:
     """Brain at 0.5 to 1.5, all else at 0: its outline shows in every contrast."""
     low, high = np.percentile(data[brain][::7], [0.5, 99.5])
-    scaled = np.clip((data - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+    scaled = np.clip((data - low) / (float(high - low) or 1.0), 0, 1).astype(np.float32)
     out: NDArray[np.float32] = np.where(brain, scaled + np.float32(0.5), np.float32(0))
     return out
 

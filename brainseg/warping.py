@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -88,7 +90,7 @@ def smooth(maps: FloatArray, sigma: float) -> NDArray[np.float32]:
     return out
 
 
-def shrink(data: Array, factors: list[int]) -> NDArray[np.float32]:
+def shrink(data: Array, factors: Sequence[int]) -> NDArray[np.float32]:
     """Average blocks of voxels; a last incomplete block is dropped."""
     out = np.asarray(data, np.float32)
     for axis, factor in enumerate(factors):

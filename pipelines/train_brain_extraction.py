@@ -130,6 +130,18 @@ def export(weights: dict[str, torch.Tensor], path: Path) -> None:
     np.savez(path, **arrays)
 
 
+def restore(path: Path) -> dict[str, torch.Tensor]:
+    """Read weights that `export` wrote, to go on from them with a fresh optimiser."""
+    state = {}
+    with np.load(path) as kept:
+        for name in kept.files:
+            value = kept[name].astype(np.float32)
+            if value.ndim == 5:  # back from (3, 3, 3, in, out)
+                value = value.transpose(4, 3, 0, 1, 2)
+            state[name] = torch.from_numpy(np.ascontiguousarray(value))
+    return state
+
+
 def train(rank: int, args: argparse.Namespace) -> None:
     """Run one of the training processes."""
     torch.set_num_threads(args.threads)
@@ -141,7 +153,10 @@ def train(rank: int, args: argparse.Namespace) -> None:
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)
-    model = Network().to(device).to(memory_format=torch.channels_last_3d)
+    model = Network()
+    if args.start:
+        model.load_state_dict(restore(args.start))
+    model = model.to(device).to(memory_format=torch.channels_last_3d)
     average = Network()
     average.load_state_dict({k: v.cpu() for k, v in model.state_dict().items()})
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=1e-4)
@@ -210,6 +225,7 @@ def main() -> None:
     add("--seed", type=int, default=2026)
     add("--save", type=int, default=100)
     add("--validate", type=int, default=500)
+    add("--start", type=Path, help="exported weights to begin with, instead of random ones")
     add("--export", type=Path, help="write the averaged weights here and do nothing else")
     args = parser.parse_args()
     if args.export:

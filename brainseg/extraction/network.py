@@ -138,7 +138,7 @@ def _probabilities(
     values, seen = grid.sample(data, zooms, view)
     # The training normalises in the same way.
     low, high = np.percentile(values[seen], (1, 99))
-    image = np.clip((values - low) / max(high - low, 1e-6), -0.2, 1.5) * seen
+    image = np.clip((values - low) / (float(high - low) or 1.0), -0.2, 1.5) * seen
     weights = load_weights()
     logits = convnet.forward(image, weights, threads=threads)
     if mirrored:
