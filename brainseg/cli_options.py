@@ -42,9 +42,9 @@ def add_segment_options(parser: argparse._ActionsContainer) -> None:
     """Add options that say how a scan is segmented; the same for one scan and for a study."""
     parser.add_argument(
         "--brain-extraction",
-        default="network",
-        choices=("network", "atlas", "deepbet"),
-        help="how the brain is found (default: network)",
+        default="fused",
+        choices=("fused", "network", "atlas", "deepbet"),
+        help="how the brain is found (default: fused, the mean of network and atlas)",
     )
     parser.add_argument(
         "--tissues",

@@ -9,7 +9,7 @@ from brainseg import tissues
 from brainseg.errors import UsageError
 
 MASKS = ("auto", "none", "file")
-ROUTES = ("network", "atlas", "deepbet")
+ROUTES = ("fused", "network", "atlas", "deepbet")
 BIAS = ("em", "n4", "none")
 PRIORS = ("atlas", "tied", "none")
 
@@ -23,7 +23,7 @@ class SegmentConfig:
     mask : str
         ``auto`` extracts the brain, ``none`` takes what is not background, ``file`` expects a mask.
     brain_extraction : str
-        Route of ``auto``: ``network``, ``atlas`` or ``deepbet``.
+        Route of ``auto``: ``fused``, ``network``, ``atlas`` or ``deepbet``.
     tissues : str
         Name of a tissue table or a number of classes.
     bias : str
@@ -40,7 +40,7 @@ class SegmentConfig:
     """
 
     mask: str = "auto"
-    brain_extraction: str = "network"
+    brain_extraction: str = "fused"
     tissues: str = "six"
     bias: str = "em"
     prior: str = "atlas"

@@ -42,7 +42,11 @@ FLOOR = 0.01
 
 
 def place_atlas(
-    volume: Volume, mask: BoolArray, *, atlas: Atlas | None = None
+    volume: Volume,
+    mask: BoolArray,
+    *,
+    start: Registration | None = None,
+    atlas: Atlas | None = None,
 ) -> NDArray[np.float32] | None:
     """Give the probability of every class of the atlas' brain in every voxel of the mask.
 
@@ -58,6 +62,8 @@ def place_atlas(
         is removed before makes the fit closer.
     mask : ndarray of bool, shape (I, J, K)
         Brain mask, CSF included.
+    start : Registration, optional
+        Where brain extraction found the atlas in this head; searched for if left out.
     atlas : Atlas, optional
         Another atlas than the one that ships with brainseg.
 
@@ -73,7 +79,7 @@ def place_atlas(
     Ashburner & Friston, NeuroImage 2005, doi:10.1016/j.neuroimage.2005.02.018.
     """
     atlas = load_atlas() if atlas is None else atlas
-    first = register_atlas(volume.data, atlas, zooms=volume.zooms, brain=mask)
+    first = start or register_atlas(volume.data, atlas, zooms=volume.zooms, brain=mask)
     field = _refine(volume, mask, atlas, first)
     refined = Registration(first.matrix, field, first.intensities, first.explained)
     maps = np.stack([atlas.of(name) for name in BRAIN])

@@ -44,7 +44,7 @@ def stripped_mask(volume: Volume) -> Extraction:
 
 
 def extract_brain(
-    volume: Volume, *, route: str = "network", threads: int = 1, seed: int = 0
+    volume: Volume, *, route: str = "fused", threads: int = 1, seed: int = 0
 ) -> Extraction:
     """Find the brain in a head.
 

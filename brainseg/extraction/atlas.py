@@ -44,4 +44,4 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
     mask = solid(whole > 0.5)
     certain = float(whole[mask].sum(dtype=np.float64))
     expected = 2 * certain / float(mask.sum() + whole.sum(dtype=np.float64))
-    return Extraction(mask, "atlas", expected * min(1.0, 2 * found.explained))
+    return Extraction(mask, "atlas", expected * min(1.0, 2 * found.explained), placed=found)

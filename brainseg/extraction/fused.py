@@ -57,4 +57,4 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
         return Extraction(alone, "network", confidence, (note,), {"agreement": agreement})
     mean = (ours + carried.astype(np.float32)) * np.float32(0.5)
     mask, confidence = draw(mean)
-    return Extraction(mask, "fused", confidence, (), {"agreement": agreement})
+    return Extraction(mask, "fused", confidence, (), {"agreement": agreement}, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from brainseg.registration import Registration
 from brainseg.volume import BoolArray
 
 
@@ -16,13 +17,16 @@ class Extraction:
     ----------
     mask : ndarray of bool, shape (I, J, K)
     route : str
-        ``network``, ``atlas``, ``deepbet``, ``stripped`` or ``given``: the one that made the mask.
+        ``fused``, ``network``, ``atlas``, ``deepbet``, ``stripped`` or ``given``: the one that
+        made the mask.
     confidence : float or None
         The route's own expectation of its Dice, 0 to 1.
     warnings : tuple of str
         What a reader should know before trusting the mask; a fallback is said here.
     checks : Mapping of str to float
         Numbers behind the plausibility check (`brainseg.extraction.plausibility`).
+    placed : Registration or None
+        Where the head atlas lies in the scan, if the route found that on its way to this mask.
     """
 
     mask: BoolArray
@@ -30,6 +34,7 @@ class Extraction:
     confidence: float | None = None
     warnings: tuple[str, ...] = ()
     checks: Mapping[str, float] = field(default_factory=dict)
+    placed: Registration | None = None
 
     def within(self, finite: BoolArray | None) -> Extraction:
         """Leave out voxels whose value was not a finite number."""

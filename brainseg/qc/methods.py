@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 ROUTES = {
+    "fused": "the mean of a convolutional network trained on synthetic images of any contrast and "
+    "of a registered head atlas",
     "network": "a convolutional network trained on synthetic images of any contrast",
-    "atlas": "registration of a head atlas (affine, then deformable; SimpleITK)",
+    "atlas": "registration of a head atlas (affine, then deformable)",
     "deepbet": "deepbet (Fisch et al. 2024, doi:10.1016/j.compbiomed.2024.108845)",
     "given": "a mask given by the user",
     "file": "a mask given by the user",

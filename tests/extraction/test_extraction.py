@@ -55,9 +55,9 @@ def answers(monkeypatch: pytest.MonkeyPatch, **routes: Any) -> list[str]:
 def test_a_plausible_mask_is_taken_and_nobody_else_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = answers(monkeypatch, network=BRAIN, atlas=BRAIN)
+    asked = answers(monkeypatch, fused=BRAIN, atlas=BRAIN)
     found = extract_brain(noisy_head())
-    assert (found.route, found.warnings, asked) == ("network", (), ["network"])
+    assert (found.route, found.warnings, asked) == ("fused", (), ["fused"])
     assert found.checks["volume_ml"] == pytest.approx(BRAIN.sum() * 0.027)
 
 
@@ -65,14 +65,14 @@ def test_a_plausible_mask_is_taken_and_nobody_else_is_asked(
 def test_an_implausible_mask_falls_back_and_says_so(
     monkeypatch: pytest.MonkeyPatch, poor: Any
 ) -> None:
-    answers(monkeypatch, network=poor, atlas=BRAIN)
+    answers(monkeypatch, fused=poor, atlas=BRAIN)
     found = extract_brain(noisy_head())
     assert found.route == "atlas"
     assert any("implausible" in w and "atlas" in w for w in found.warnings)
 
 
 def test_nothing_plausible_is_an_error_with_code_65(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers(monkeypatch, network=ball(15), atlas=DataError("no head"))
+    answers(monkeypatch, fused=ball(15), atlas=DataError("no head"))
     with pytest.raises(DataError, match="no brain was found") as caught:
         extract_brain(noisy_head())
     assert caught.value.exit_code == 65
@@ -82,7 +82,7 @@ def test_an_odd_mask_on_which_both_routes_agree_is_kept_with_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small = ball(45)  # 382 mL: too small for the limits, but found twice
-    answers(monkeypatch, network=small, atlas=small)
+    answers(monkeypatch, fused=small, atlas=small)
     found = extract_brain(noisy_head())
     assert found.checks["agreement"] == 1
     assert any("unusual" in w for w in found.warnings)
@@ -97,7 +97,7 @@ def test_a_stripped_scan_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) ->
     rng = np.random.default_rng(0)
     data = (BRAIN * rng.uniform(50, 150, BRAIN.shape)).astype("f4")
     data[30, 30, 30] = 0  # a dark voxel inside belongs to the brain
-    answers(monkeypatch, network=ball(66), atlas=ball(66))
+    answers(monkeypatch, fused=ball(66), atlas=ball(66))
     found = extract_brain(Volume(data, AFFINE))
     assert found.route == "stripped"
     assert np.array_equal(found.mask, BRAIN)
@@ -108,10 +108,10 @@ def test_a_small_head_on_a_constant_background_is_not_taken_for_a_stripped_one(
 ) -> None:
     """Its body is as small as a large brain, but the route sees a brain in part of it."""
     head, brain = ball(78), ball(58)
-    answers(monkeypatch, network=brain, atlas=brain)
+    answers(monkeypatch, fused=brain, atlas=brain)
     volume = Volume((100.0 * head + 50 * brain).astype("f4"), AFFINE)
     assert find_body(volume) is not None
-    assert extract_brain(volume).route == "network"
+    assert extract_brain(volume).route == "fused"
 
 
 def test_noise_in_the_air_means_not_stripped() -> None:
