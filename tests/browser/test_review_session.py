@@ -155,6 +155,15 @@ def test_keys_work_with_the_focus_in_the_report_and_flags_are_kept(browser, runn
     assert (row.scan, row.rating, row.flags) == ("sub-4", "fail", ("mask",))
 
 
+def test_g_flags_the_picture_in_view(browser, running):
+    out, _, url = running
+    open_review(browser, url)
+    keys(browser, "j", "j", "j", "g")
+    assert said(browser) == "The 6 tissues: flagged"
+    rate(browser, "2")
+    assert ratings.read(out)[-1].flags == ("tissues",)
+
+
 def test_long_reasons_leave_the_window_to_the_report(browser, running):
     out, _, url = running
     (out / "sub-4" / "anat" / "sub-4_desc-quality_T1w.json").write_text(

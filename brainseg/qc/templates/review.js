@@ -197,6 +197,8 @@
 
   function overlay() { const inner = shownFrame().contentWindow; if (inner.brainsegOverlay) inner.brainsegOverlay(); }
 
+  function flag() { const said = shownFrame().contentWindow.brainsegFlag(); $("saved").textContent = said; }
+
   const typing = (e) => e.target.closest("input[type=text], textarea, select");
 
   function onKey(e) {
@@ -211,6 +213,7 @@
     else if (e.key === "ArrowLeft") go(-1);
     else if (e.key === "z") undo();
     else if (e.key === "n") $("notes").focus();
+    else if (e.key === "g") flag();
     else if (e.key === "j") panel(1);
     else if (e.key === "k") panel(-1);
     else if (e.key === "t") { if (!inside) overlay(); return; }  // the report hears its own key
