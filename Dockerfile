@@ -17,13 +17,15 @@ COPY brainseg ./brainseg
 COPY data ./data
 RUN python -m venv /opt/brainseg \
     && PATH="$PATH:/tmp/node/bin" /opt/brainseg/bin/pip install --no-compile ".${EXTRAS}"
-# Tests of libraries and the installer stay behind. What a study imports is compiled by doing one:
-# a read-only image cannot keep what it compiles later, and all the rest would be 60 MB never read.
+# Tests and headers of libraries, a picture format that nobody writes (Pillow does without it) and
+# the installer stay behind. What a study imports is compiled by doing one: a read-only image cannot
+# keep what it compiles later, and all the rest would be 60 MB never read.
 RUN site=$(/opt/brainseg/bin/python -c 'import site; print(site.getsitepackages()[0])') \
-    && find "$site" -type d -name tests -prune -exec rm -rf {} + \
+    && find "$site" -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
     && rm -rf "$site"/pip "$site"/pip-* "$site"/setuptools "$site"/setuptools-* \
         "$site"/pkg_resources "$site"/_distutils_hack "$site"/distutils-precedence.pth \
-        /opt/brainseg/bin/pip* \
+        "$site"/PIL/_avif* "$site"/pillow.libs/libavif* "$site"/numpy/f2py/src \
+        "$site"/distributed/http/static /opt/brainseg/bin/pip* \
     && mkdir -p /tmp/raw/sub-1/anat \
     && /opt/brainseg/bin/brainseg phantom -o /tmp/try --voxel-size 5 \
     && cp /tmp/try/phantom_T1w.nii.gz /tmp/raw/sub-1/anat/sub-1_T1w.nii.gz \
@@ -31,13 +33,17 @@ RUN site=$(/opt/brainseg/bin/python -c 'import site; print(site.getsitepackages(
     && /opt/brainseg/bin/brainseg group /tmp/out
 
 FROM python:3.11-slim-bookworm AS root
-RUN rm -rf /usr/share/doc /usr/share/info /usr/share/locale /usr/share/man /usr/share/perl* \
+RUN rm -rf /usr/bin/perl* /usr/lib/*/libperl* /usr/bin/openssl /usr/bin/apt* /usr/lib/apt \
+        /usr/lib/*/libapt* /usr/lib/*/libgnutls* /usr/lib/*/libp11-kit* /usr/lib/*/libunistring* \
+        /usr/share/zoneinfo /usr/share/doc /usr/share/info /usr/share/locale /usr/share/man /usr/share/perl* \
         /usr/share/python-wheels /usr/lib/*/gconv /usr/lib/*/perl* /var/cache/* /var/log/* \
         /usr/lib/python3*/ensurepip /usr/lib/python3*/lib2to3 /usr/lib/python3*/pydoc_data \
         /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/idlelib \
         /usr/local/lib/python3*/lib2to3 /usr/local/lib/python3*/test \
         /usr/local/lib/python3*/site-packages/pip* \
-        /usr/local/lib/python3*/site-packages/setuptools*
+        /usr/local/lib/python3*/site-packages/setuptools* \
+        /usr/local/lib/python3*/site-packages/pkg_resources \
+        /usr/local/lib/python3*/site-packages/_distutils_hack
 COPY --from=build /opt/brainseg /opt/brainseg
 
 FROM scratch

@@ -1,11 +1,12 @@
-"""A study of 24 scans under faults: broken files, kills at random moments, lost Dask workers.
+"""A study of 24 scans under faults: broken files, kills, full disks, lost Dask workers.
 
-    python pipelines/faults_batch.py WORK [--kills 20] [--parts broken kills dask]
+    python pipelines/faults_batch.py WORK [--kills 20] [--parts broken kills stops disk dask]
 
 WORK is an empty folder for data and results. Heads of 5 mm from the phantom and, where --data is
 there, real ones brought to about 4 mm make a BIDS dataset with sessions and runs; some of its
 files are broken, each in its own way. Root reads the unreadable one too, unless it is run under
-`setpriv --bounding-set -dac_override,-dac_read_search`. Exits 1 when anything is not as it should.
+`setpriv --bounding-set -dac_override,-dac_read_search`. The part `disk` mounts a small file system,
+which needs root. Exits 1 when anything is not as it should.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ REAL = (
     "heads/lhdata_sub-01_T1w", "heads/lhdata_sub-02_T1w", "heads/chris_T1w", "truth/colin27/"
 )  # fmt: skip
 BROKEN = ("cut", "nan", "4d", "secret", "link")
+PARTS = ("broken", "kills", "stops", "disk", "dask")
+# The plainest mixture of all: what is tested is the study, most of whose time is then its own.
+QUICK = ("--no-report", "-q", "--mask", "none", "--prior", "none", "--bias", "none")
 
 
 def main() -> int:
@@ -46,17 +50,26 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--parts", nargs="+", default=["broken", "kills", "dask"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS))
     args = parser.parse_args()
     dataset = args.work / "raw"
     if not dataset.exists():
         make_dataset(dataset, args.data)
-    # Stripped phantoms and `--mask none` elsewhere: what is tested is the study, not the mask.
     good = True
+    chance = random.Random(args.seed)
     if "broken" in args.parts:
         good &= broken(dataset, args.work / "broken")
+    truth, whole = {}, 0.0
+    if {"kills", "stops", "disk"} & {*args.parts}:
+        truth, whole = undisturbed(dataset, args.work / "undisturbed")
     if "kills" in args.parts:
-        good &= kills(dataset, args.work, args.kills, random.Random(args.seed))
+        moments = [chance.uniform(0, whole) for _ in range(args.kills)]
+        good &= kills(dataset, args.work / "killed", truth, moments)
+    if "stops" in args.parts:
+        moments = [whole * share for share in (0.1, 0.5, 0.8)]
+        good &= stops(dataset, args.work / "stopped", truth, moments)
+    if "disk" in args.parts:
+        good &= disk(dataset, args.work / "disk", truth)
     if "dask" in args.parts:
         good &= dask(dataset, args.work / "dask")
     print("all as it should be" if good else "SOMETHING IS WRONG, see above")
@@ -162,42 +175,110 @@ def broken(dataset: Path, out: Path) -> bool:
     return done.returncode == 1 and len(found) == 24 and not wrong and not litter(out)
 
 
-def kills(dataset: Path, work: Path, n: int, chance: random.Random) -> bool:
-    """Kill the whole process group at random moments; compare what a rerun leaves."""
-    options = ("--no-report", "-q", "--mask", "none")
-    undisturbed = work / "undisturbed"
+def undisturbed(dataset: Path, out: Path) -> tuple[dict[str, str], float]:
+    """Do the study in peace; return hashes of its files and its seconds."""
     start = time.monotonic()
-    subprocess.run(command(dataset, undisturbed, *options), capture_output=True, check=False)
+    subprocess.run(command(dataset, out, *QUICK), capture_output=True, check=False)
     whole = time.monotonic() - start
-    truth = hashes(undisturbed)
-    print(f"\n== kill -9 of the process group; undisturbed: {whole:.0f} s, {len(truth)} files")
+    print(f"\n== undisturbed: {whole:.0f} s, {len(truth := hashes(out))} files", flush=True)
+    return truth, whole
+
+
+def begin(dataset: Path, out: Path) -> subprocess.Popen[bytes]:
+    """Begin the study anew, in a process group of its own."""
+    shutil.rmtree(out, ignore_errors=True)
+    return subprocess.Popen(
+        command(dataset, out, *QUICK),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def rerun(dataset: Path, out: Path, truth: dict[str, str]) -> tuple[bool, str]:
+    """Do the study again; compare what it leaves with an undisturbed run."""
+    before = states(out)
+    left = len(litter(out))
+    subprocess.run(command(dataset, out, *QUICK), capture_output=True, check=False)
+    found, now = hashes(out), litter(out)
+    differ = sorted(
+        name for name in truth.keys() | found.keys() if truth.get(name) != found.get(name)
+    )
+    told = (
+        f"{before.count('done'):2d} done, {left} locks and scratch; after the rerun: "
+        f"{len(differ)} files differ {differ[:3]}, litter {now}"
+    )
+    return not differ and not now, told
+
+
+def states(out: Path) -> list[str]:
+    """States of the scans in the ledger."""
+    pages = (out / "logs" / "scans").glob("[!.]*.json")
+    return [json.loads(page.read_text())["state"] for page in pages]
+
+
+def kills(dataset: Path, out: Path, truth: dict[str, str], moments: list[float]) -> bool:
+    """Kill the whole process group at random moments."""
+    print("\n== kill -9 of the process group")
     good = True
-    for i in range(n):
-        out = work / "killed"
-        shutil.rmtree(out, ignore_errors=True)
-        process = subprocess.Popen(
-            command(dataset, out, *options),
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        moment = chance.uniform(0, whole)
+    for i, moment in enumerate(moments):
+        process = begin(dataset, out)
         try:
             process.wait(moment)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        done = sum(
-            json.loads(p.read_text())["state"] == "done"
-            for p in (out / "logs" / "scans").glob("[!.]*.json")
-        )
-        left = len(litter(out))
-        subprocess.run(command(dataset, out, *options), capture_output=True, check=False)
-        same = hashes(out) == truth
-        now = litter(out)
-        print(f"{i + 1:3d}  killed at {moment:5.1f} s: {done:2d} done, {left} locks and scratch; "
-              f"after the rerun: same bytes {same}, litter {now}", flush=True)  # fmt: skip
-        good &= same and not now
+        same, told = rerun(dataset, out, truth)
+        print(f"{i + 1:3d}  killed at {moment:5.1f} s: {told}", flush=True)
+        good &= same
+    return good
+
+
+def stops(dataset: Path, out: Path, truth: dict[str, str], moments: list[float]) -> bool:
+    """Ask the first process to stop, as container engines and Slurm do."""
+    print("\n== SIGTERM")
+    good = True
+    for moment in moments:
+        process = begin(dataset, out)
+        time.sleep(moment)
+        start = time.monotonic()
+        process.terminate()
+        code = process.wait()
+        took = time.monotonic() - start
+        tidy = not litter(out) and "running" not in states(out)
+        same, told = rerun(dataset, out, truth)
+        print(f"at {moment:5.1f} s: ended after {took:.1f} s with {code}, tidy {tidy}; {told}")
+        good &= same and tidy and took < 10 and code in (1, 143)
+    return good
+
+
+def disk(dataset: Path, out: Path, truth: dict[str, str]) -> bool:
+    """Fill a small file system, give it room; make it read-only, make it writable."""
+    out.mkdir()
+    size = sum(path.stat().st_size for path in (out.parent / "undisturbed").rglob("*.nii.gz"))
+
+    def mount(options: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(out)], check=True)
+
+    good = True
+    for name, small, large, code in (
+        ("full disk", f"size={size // 2}", "remount,size=1g", 74),
+        ("read-only OUT", "ro", "remount,rw,size=1g", 73),
+    ):
+        mount(small)
+        try:
+            done = subprocess.run(
+                command(dataset, out, *QUICK), capture_output=True, text=True, check=False
+            )
+            text = (done.stderr + done.stdout).splitlines()
+            says = [line for line in text if "writ" in line or "room" in line][-1:]
+            tidy = not litter(out) and "running" not in states(out)
+            mount(large)
+            same, told = rerun(dataset, out, truth)
+            print(f"\n== {name}: exit code {done.returncode}, tidy {tidy}; {told}\n   {says}")
+            good &= done.returncode == code and tidy and same
+        finally:
+            subprocess.run(["umount", str(out)], check=True)
     return good
 
 
@@ -218,7 +299,7 @@ def dask(dataset: Path, out: Path) -> bool:
         while not address_file.exists():
             time.sleep(0.1)
         address = json.loads(address_file.read_text())["address"]
-        options = ("--engine", "dask", "--scheduler", address, "--no-report", "--mask", "none")
+        options = ("--engine", "dask", "--scheduler", address, *QUICK)
         study = subprocess.Popen(command(dataset, out, *options), **quiet)
         for wanted in (5, 10):
             while study.poll() is None and len(list(out.rglob("*_mixture.json"))) < wanted:

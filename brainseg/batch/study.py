@@ -20,7 +20,7 @@ from brainseg.batch.ledger import Entry, Ledger
 from brainseg.batch.work import MAX_DEATHS, Outcome, Task, look, settle, settled
 from brainseg.config import SegmentConfig
 from brainseg.derivatives import Target
-from brainseg.errors import OutputError, TemporaryError
+from brainseg.errors import CannotCreateError, OutputError, TemporaryError
 from brainseg.run import Job
 
 log = logging.getLogger(__name__)
@@ -208,11 +208,17 @@ def _drive(
 
 
 def exit_code(outcomes: dict[str, Outcome]) -> int:
-    """Exit code of a run: that of its failures where they agree, else 1; 0 without any."""
+    """Exit code of a run: that of its failures where they agree, else 1; 0 without any.
+
+    Failures to write come first: they are the run's, whatever else is wrong with single scans.
+    """
     codes = {o.code for o in outcomes.values() if o.state in ("failed", "quarantined")}
     if not codes:
         busy = any(o.state == "busy" for o in outcomes.values())
         return TemporaryError.exit_code if busy else 0
+    for error in (OutputError, CannotCreateError):
+        if error.exit_code in codes:
+            return error.exit_code
     return codes.pop() if len(codes) == 1 else 1
 
 

@@ -21,7 +21,7 @@ from conftest import Run
 from brainseg.cli import main
 from brainseg.cli_bids import with_command
 
-QUICK = ("--mask", "none", "--no-report", "-q")
+QUICK = ("--mask", "none", "--prior", "none", "--bias", "none", "--no-report", "-q")
 BIDS_VALIDATOR = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
 
 

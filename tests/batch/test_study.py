@@ -183,6 +183,13 @@ def test_exit_code_is_that_of_the_failures_where_they_agree(dataset: Path, out: 
     assert study.exit_code(go(make(dataset, out))) == 65
 
 
+def test_a_full_disk_is_the_exit_code_whatever_else_failed() -> None:
+    failed = {str(code): Outcome("failed", "", code) for code in (65, 66, 74)}
+    assert study.exit_code(failed) == 74
+    del failed["74"]
+    assert study.exit_code(failed) == 1
+
+
 def test_stop_on_first_crash_begins_no_more(dataset: Path, out: Path) -> None:
     scan(dataset, 2).write_text("bad")
     outcomes = go(make(dataset, out), stop_on_first_crash=True)
