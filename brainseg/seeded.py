@@ -95,4 +95,8 @@ def fit_seeded(
         bool(mixture.converged_),
         (),
         volume_error((fractions * (1 - fractions)).sum(axis=0, dtype=np.float64), zooms),
+        contrasts={
+            name: column.astype(np.float32)
+            for name, column in zip(channels or {}, columns[1:], strict=True)
+        },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,7 @@ class TissueFit:
     warnings: tuple[str, ...]
     volume_errors: Floats
     lesions: NDArray[np.float32] | None = None
+    contrasts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def bias(self) -> NDArray[np.float32] | None:
@@ -201,6 +202,7 @@ def fit_tissues(
         _warnings(voxels.responsibilities, table),
         volume_error(voxels.variance, zooms),
         voxels.lesions,
+        {name: scan.intensities(1 + c) for c, name in enumerate(channels or {})},
     )
 
 

@@ -94,6 +94,13 @@ class Scan:
         """Return the values at flat indices of the box, shape (n, D)."""
         return np.stack([c.ravel()[flat] for c in self.channels], axis=1).astype(np.float64)
 
+    def intensities(self, channel: int) -> NDArray[np.float32]:
+        """Return a channel inside the mask in the scanner's units, shape (n_mask,)."""
+        scaled = self.channels[channel][self.inside]
+        return np.asarray(
+            scaled * np.float32(self.scales[channel]) + np.float32(self.zeros[channel])
+        )
+
     def on_grid(self, cropped: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Put a map of the box back on the scan's grid, 0 around it."""
         out = np.zeros(shape, np.float32)

@@ -6,8 +6,9 @@ Bishop, Pattern Recognition and Machine Learning (2006), figure 9.8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -37,6 +38,9 @@ ACROSS, DOWN = 150, 118
 PLANE = (360, 280)
 SMALL = (360, 190)
 GROUND = (11, 13, 16)
+# Enough to fill a plane's cells where a brain has voxels; EM on them takes a second.
+PLANE_SAMPLES = 50_000
+KEPT = "As kept: the fit of this scan"
 Floats = NDArray[np.float64]
 
 
@@ -76,6 +80,24 @@ def stages(walked: Sequence[Snapshot]) -> list[Stage]:
     return out
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A mixture by its parameters, full covariances."""
+
+    weights_: Floats
+    means_: Floats
+    covariances_: Floats
+    covariance_type: str = "full"
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Given:
+        """Take the mixture that a record documents."""
+        weights, means, covariances = (
+            np.asarray(record[key], dtype=np.float64) for key in ("weights", "means", "covariances")
+        )
+        return cls(weights, means, covariances)
+
+
 def curves(mixture: GaussianMixture) -> list[Curve]:
     """Weight, mean and standard deviation of each component in the first channel."""
     cov = _full(mixture)
@@ -85,7 +107,7 @@ def curves(mixture: GaussianMixture) -> list[Curve]:
     ]
 
 
-def _full(mixture: GaussianMixture) -> Floats:
+def _full(mixture: GaussianMixture | Given) -> Floats:
     k, d = mixture.means_.shape
     return expand_covariances(mixture.covariances_, mixture.covariance_type, k, d)
 
@@ -106,23 +128,50 @@ def at_work(subject: Subject, binned: Bins) -> list[tuple[str, Markup]]:
     Returns
     -------
     list of (caption, chart)
-        None where the histogram has fewer filled bins than the mixture components.
+        Nothing where the histogram has fewer filled bins than the mixture components.
     """
     kept, keys = parameters(subject.record), swatches(subject.table)
     filled = binned.counts > 0
     if filled.sum() < len(kept):
         return []
     h = Histogram(binned.centres[filled, None], binned.counts[filled], None, np.zeros(1))
-    # Clusters come in order of their centres; tissues of an anatomical table may not.
-    order = np.argsort([mean for _, mean, _ in kept], kind="stable")
-    sorted_keys = [keys[k] for k in order]
+    order = _by_mean(subject)
     charts = [
-        (stage.caption, over_histogram(stage, binned, sorted_keys))
+        (stage.caption, over_histogram(stage, binned, [keys[k] for k in order]))
         for stage in stages(walk(h, len(kept)))
     ]
     frame, content = densities(keys, binned, kept, *SMALL)
-    caption = "As kept: the fit of this scan"
-    return [*charts, (caption, svg(frame, content + x_axis(frame, ""), caption))]
+    return [*charts, (KEPT, svg(frame, content + x_axis(frame, ""), KEPT))]
+
+
+def at_work_in_planes(subject: Subject) -> list[list[tuple[str, Markup]]]:
+    """Draw plain EM on all contrasts together, in the plane of the T1w with each other one.
+
+    Returns
+    -------
+    list of list of (caption, chart)
+        For each further contrast the same pictures as `at_work`.
+    """
+    if not subject.contrasts:
+        return []
+    X = np.stack([subject.samples, *subject.contrasts.values()], axis=1)
+    X = X[:: max(1, len(X) // PLANE_SAMPLES)].astype(np.float64)
+    keys, order = swatches(subject.table), _by_mean(subject)
+    names = ("T1w", *subject.contrasts)
+    shown = stages(walk(X, len(keys)))
+    kept = Given.of(subject.record)
+    rows = []
+    for other in range(1, len(names)):
+        plane = Plane.of(X, (0, other), names)
+        row = [(s.caption, in_plane(s, plane, [keys[k] for k in order])) for s in shown]
+        content = plane.image() + ellipses(kept, plane, keys)
+        rows.append([*row, (KEPT, plane.around(content, KEPT))])
+    return rows
+
+
+def _by_mean(subject: Subject) -> NDArray[np.intp]:
+    """Order tissues as EM orders its components; those of an anatomical table may differ."""
+    return np.argsort([mean for _, mean, _ in parameters(subject.record)], kind="stable")
 
 
 def stacked(frame: Frame, edges: Floats, heights: Floats, keys: Swatches) -> str:
@@ -188,6 +237,11 @@ class Plane:
         total = np.bincount(self.cell[inside], w, DOWN * ACROSS).astype(np.float64)
         return total.reshape(DOWN, ACROSS)
 
+    def image(self) -> str:
+        """Draw the samples in grey."""
+        counts = self.counts()
+        return _image(self.frame, _lit(np.full((*counts.shape, 3), 150.0), counts))
+
     def around(self, content: str, title: str) -> Markup:
         """Put axes around marks."""
         axes = x_axis(self.frame, self.names[self.pair[0]])
@@ -197,16 +251,15 @@ class Plane:
 
 def in_plane(stage: Stage, plane: Plane, keys: Swatches) -> Markup:
     """Draw a stage in two channels: ellipses over the data, or the data in their colours."""
-    counts = plane.counts()
     if stage.e_step:
+        counts = plane.counts()
         resp = stage.mixture.predict_proba(plane.X)
         dealt = np.stack([plane.counts(r) for r in resp.T], axis=-1)
         share = dealt / np.maximum(counts, 1e-300)[..., None]
         hues = share @ np.array([pictures.rgb(colour) for colour, _ in keys], dtype=float)
         content = _image(plane.frame, _lit(hues, counts))
     else:
-        grey = np.full((*counts.shape, 3), 150.0)
-        content = _image(plane.frame, _lit(grey, counts)) + ellipses(stage.mixture, plane, keys)
+        content = plane.image() + ellipses(stage.mixture, plane, keys)
     return plane.around(content, f"EM in two channels. {stage.caption}")
 
 
@@ -227,7 +280,7 @@ def _image(frame: Frame, picture: Bytes) -> str:
     )
 
 
-def ellipses(mixture: GaussianMixture, plane: Plane, keys: Swatches) -> str:
+def ellipses(mixture: GaussianMixture | Given, plane: Plane, keys: Swatches) -> str:
     """Draw each component's one and two standard deviations in the plane."""
     frame, pair = plane.frame, list(plane.pair)
     # From intensities to pixels: y runs downwards.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,8 @@ class Subject:
     lesions : ndarray of float32, shape (n_mask,), or None
         Probability of a lesion; None without a FLAIR scan.
     flair : ndarray of float32, shape (I, J, K), or None
+    contrasts : mapping of name to ndarray of float32, shape (n_mask,)
+        Corrected intensities of further contrasts inside the mask, as the mixture saw them.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Subject:
     record: Mapping[str, Any]
     lesions: Array | None = None
     flair: Array | None = None
+    contrasts: Mapping[str, Array] = field(default_factory=dict)
 
     @cached_property
     def index(self) -> NDArray[np.int32]:
@@ -108,4 +111,5 @@ def from_result(scan: Scan, result: Segmentation, record: Mapping[str, Any]) -> 
         record=record,
         lesions=result.fit.lesions,
         flair=result.flair,
+        contrasts=result.fit.contrasts,
     )

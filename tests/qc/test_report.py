@@ -261,6 +261,32 @@ def test_em_at_work_climbs_on_the_histogram(subject):
     assert all(b >= a - 1e-6 * abs(a) for a, b in itertools.pairwise(values))
 
 
+def test_further_contrasts_are_drawn_in_their_plane(made):
+    scan, result = made[:2]
+    rng = np.random.default_rng(0)
+    t2 = 200 - result.fit.labels * 25.0 + rng.normal(0, 6, result.fit.labels.size)
+
+    class Joint:
+        weights_ = result.fit.mixture.weights_
+        means_ = np.column_stack([result.fit.mixture.means_, 200 - 25.0 * np.arange(1, 7)])
+        covariances_ = np.repeat(np.diag([16.0, 36.0])[None], 6, axis=0)
+        history_, converged_, n_iter_ = result.fit.mixture.history_, True, 4
+
+    fit = dataclasses.replace(result.fit, mixture=Joint, contrasts={"T2w": t2.astype(np.float32)})
+    page = page_of(scan, dataclasses.replace(result, fit=fit))
+    # Start, after 1, 2, 5 and 20 cycles, and as kept: two rings for each of six tissues.
+    assert page.count("<ellipse") == 6 * 6 * 2
+    assert page.count("<image") == 7
+    assert page.count("T2w</text>") == 7
+    # As kept, the centre of the last tissue lies where the record says.
+    t1 = from_result(scan, result, record(scan, result)).samples
+    plane = stages.Plane.of(np.column_stack([t1, t2]), (0, 1), ("T1w", "T2w"))
+    x, y = re.findall(r'<g transform="translate\(([\d.]+) ([\d.]+)\)', page)[-1]
+    # The frame follows percentiles of every few voxels only, hence a pixel or two.
+    assert float(x) == pytest.approx(float(plane.frame.x(Joint.means_[5, 0])), abs=3)
+    assert float(y) == pytest.approx(float(plane.frame.y(Joint.means_[5, 1])), abs=3)
+
+
 def test_the_e_step_deals_out_the_whole_histogram(subject):
     binned = charts.bins(subject.samples)
     h = Histogram(binned.centres[:, None], binned.counts, None, np.zeros(1))
