@@ -38,6 +38,8 @@ ACROSS, DOWN = 150, 118
 PLANE = (360, 280)
 SMALL = (360, 190)
 GROUND = (11, 13, 16)
+# The fullest cell: grey enough for the darkest tissue's ellipse to stand out.
+DIM = 118.0
 # Enough to fill a plane's cells where a brain has voxels; EM on them takes a second.
 PLANE_SAMPLES = 50_000
 KEPT = "As kept: the fit of this scan"
@@ -240,7 +242,7 @@ class Plane:
     def image(self) -> str:
         """Draw the samples in grey."""
         counts = self.counts()
-        return _image(self.frame, _lit(np.full((*counts.shape, 3), 150.0), counts))
+        return _image(self.frame, _lit(np.full((*counts.shape, 3), DIM), counts))
 
     def around(self, content: str, title: str) -> Markup:
         """Put axes around marks."""
