@@ -55,7 +55,8 @@ RANGES = (
     # The limits of these three stand between right and wrong masks of
     # pipelines/calibrate_checks.py.
     Range("mask_edge", "{:.0%} of the mask's edge has brain outside it or bone inside it",
-          (-INF, 0.35), (-INF, 0.45), high="is the mask shifted, or that of another scan?"),
+          (-INF, 0.35), (-INF, 0.45),
+          high="is the mask shifted, too large, or that of another scan?"),
     Range("mask_cut", "{:.0%} of what lies just outside the mask looks like grey or white matter",
           (-INF, 0.23), (-INF, 0.45), high="is cortex cut off?"),
     Range("mask_bone", "{:.0%} of the mask's edge is as dark as bone", (-INF, 0.22), (-INF, 0.4),
