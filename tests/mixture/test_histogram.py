@@ -97,6 +97,19 @@ def test_float_data_are_binned_finely_enough() -> None:
     assert abs(after - voxels) < 1e-7
 
 
+def test_a_cohort_of_float_scans_is_one_map_reduce() -> None:
+    """Histograms made apart and added give the likelihood of all voxels together."""
+    scans = [tissues(90_000, seed) * scale for seed, scale in enumerate((1.0, 1.1, 0.9))]
+    cohort = sum(Histogram.from_samples(scan) for scan in scans)
+    assert isinstance(cohort, Histogram)
+    assert cohort.total == 270_000
+    assert len(cohort) < 60_000
+    mixture = GaussianMixture(3).fit(cohort)
+    assert abs(mixture.log_likelihood_ - voxelwise(np.concatenate(scans), mixture)) < 1e-5
+    together = GaussianMixture(3).fit(np.concatenate(scans))
+    np.testing.assert_allclose(mixture.means_, together.means_, rtol=1e-5)
+
+
 def test_outliers_do_not_make_cells_coarse() -> None:
     x = np.append(tissues(90_000), [1e9, -1e9])
     h = Histogram.from_samples(x)
