@@ -80,6 +80,13 @@ def add_bids(commands: Commands) -> None:
         help="auto extracts the brain; none: the scans are stripped already",
     )
     add_segment_options(segmentation)
+    segmentation.add_argument(
+        "--cohort-prior",
+        type=Path,
+        metavar="FILE",
+        help="keep intensity classes near those of a cohort, from `group --cohort-model`; "
+        "replaces --prior",
+    )
     _add_cohort_model(parser)
 
 
@@ -145,7 +152,7 @@ def _bids(args: argparse.Namespace) -> int:
 
 
 def _participant(args: argparse.Namespace) -> int:
-    from brainseg.batch import discovery, study
+    from brainseg.batch import cohort, discovery, study
     from brainseg.batch.work import bytes_needed, process
 
     work: Callable[[Any], Any] = process
@@ -162,6 +169,10 @@ def _participant(args: argparse.Namespace) -> int:
     )
     found = discovery.find_scans(args.bids_dir, filters)
     config = segment_config(args, threads=1)
+    if args.cohort_prior is not None:
+        if args.contrasts:
+            raise UsageError("--cohort-prior: speaks of the T1w alone; leave out --contrasts")
+        config = replace(config, prior="cohort", cohort=cohort.read_prior(args.cohort_prior))
     tasks = study.make_tasks(
         found, args.out, config, report=not args.no_report, contrasts=args.contrasts
     )

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainseg import tissues
+from brainseg.cohort_prior import CohortPrior
 from brainseg.errors import UsageError
 
 MASKS = ("auto", "none", "file")
 ROUTES = ("fused", "network", "atlas", "deepbet")
 BIAS = ("em", "n4", "none")
-PRIORS = ("atlas", "tied", "none")
+PRIORS = ("atlas", "tied", "none", "cohort")
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,16 @@ class SegmentConfig:
         ``em`` estimates the field together with the mixture, ``n4`` before it, ``none`` not at all.
     prior : str
         ``atlas`` places the head atlas on the scan and ties classes to their tissues, ``tied`` does
-        only the latter, ``none`` is plain maximum likelihood.
+        only the latter, ``none`` is plain maximum likelihood; ``cohort`` keeps classes of intensity
+        near those of `cohort`.
     smooth : float or None
         Strength of the Markov prior; 0 is the pure mixture, None the measured default.
     seed : int
         Seed of everything random.
     threads : int
         Threads at most; the result does not depend on it.
+    cohort : CohortPrior or None
+        For ``prior="cohort"``.
     """
 
     mask: str = "auto"
@@ -47,6 +51,7 @@ class SegmentConfig:
     smooth: float | None = None
     seed: int = 0
     threads: int = 1
+    cohort: CohortPrior | None = None
 
     def __post_init__(self) -> None:
         _one_of("--mask", self.mask, MASKS)
@@ -58,6 +63,13 @@ class SegmentConfig:
             raise UsageError(f"--smooth: {self.smooth} is outside 0 to 10; 0 switches it off")
         if self.tissues == "anatomical" and self.prior != "atlas":
             raise UsageError("--tissues anatomical rests on the atlas; leave --prior at atlas")
+        if (self.cohort is None) != (self.prior != "cohort"):
+            raise UsageError("--prior: a cohort's mixture and no other prior belong together")
+        if self.cohort is not None and len(self.cohort.means) != len(tissues.table(self.tissues)):
+            raise UsageError(
+                f"--cohort-prior: the cohort's mixture has {len(self.cohort.means)} classes, "
+                f"--tissues {self.tissues} another number"
+            )
         if self.seed < 0:
             raise UsageError(f"--seed: {self.seed} is negative; use 0 or more")
         if self.threads < 1:

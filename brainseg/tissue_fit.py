@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from brainseg import tissue_em
 from brainseg.bias import LogField, n4_log_field
+from brainseg.cohort_prior import CohortPrior
 from brainseg.errors import UsageError
 from brainseg.mixture import ConjugatePrior, GaussianMixture, Histogram
 from brainseg.partial_volume import volume_error
@@ -111,6 +112,7 @@ def fit_tissues(
     bias: str = "em",
     smooth: float | None = None,
     prior: str = "tied",
+    cohort: CohortPrior | None = None,
     seed: int = 0,
     threads: int = 1,
     channels: Mapping[str, Array] | None = None,
@@ -131,8 +133,11 @@ def fit_tissues(
         Field estimated together with the mixture, before it by N4, or not at all.
     smooth : float, optional
         Strength of the neighbourhood; 0 is the pure mixture, None follows the noise (`SMOOTH`).
-    prior : {"tied", "none"}
-        ``none`` is plain maximum likelihood from a K-means start, without ties.
+    prior : {"tied", "none", "cohort"}
+        ``none`` is plain maximum likelihood from a K-means start, without ties; ``cohort`` starts
+        from `cohort` and stays near it, without ties.
+    cohort : CohortPrior, optional
+        With as many components as the table has tissues.
     seed : int
         Of the K-means start.
     threads : int
@@ -178,7 +183,7 @@ def fit_tissues(
             scan.correct(log_fields)
     if not named:
         atlas = None
-        model, found = _fit_unnamed(scan, table, prior, seed)
+        model, found = _fit_unnamed(scan, table, prior, seed, cohort)
 
     tell("neighbourhood")
     strength = _strength(model) if smooth is None else smooth
@@ -234,16 +239,23 @@ def _fit_named(
 
 
 def _fit_unnamed(
-    scan: Scan, table: TissueTable, prior: str, seed: int
+    scan: Scan, table: TissueTable, prior: str, seed: int, cohort: CohortPrior | None
 ) -> tuple[Model, tissue_em.Fitted]:
-    """Fit classes without names: K-means, then EM, kept near its start unless `prior` is none."""
+    """Fit classes without names: EM, kept near its start unless `prior` is none.
+
+    The start is that of K-means, or the mixture of the cohort.
+    """
     k = len(table)
     x = scan.values(np.flatnonzero(scan.inside))
     data = Histogram.from_samples(x) if x.shape[1] == 1 else x
     if prior == "none":
         mixture = GaussianMixture(k, random_state=seed).fit(data)
     else:
-        start = GaussianMixture(k, max_iter=0, random_state=seed).fit(data)
+        start: GaussianMixture | TissueMixture
+        if cohort is None:
+            start = GaussianMixture(k, max_iter=0, random_state=seed).fit(data)
+        else:
+            start = TissueMixture(*cohort.for_brain(x[:, 0]), (), True, 0)
         near = ConjugatePrior.around(
             start.weights_,
             start.means_,

@@ -16,7 +16,8 @@ import numpy as np
 
 from brainseg import atomic, nifti
 from brainseg.batch.engines import Died, Engine
-from brainseg.errors import BrainsegError, NothingMatchedError
+from brainseg.cohort_prior import CohortPrior
+from brainseg.errors import BrainsegError, NoInputError, NothingMatchedError, UsageError
 from brainseg.masking import extract
 from brainseg.mixture import GaussianMixture, Histogram
 from brainseg.volume import Array
@@ -133,9 +134,35 @@ def write_cohort(out: Path, cohort: Cohort) -> Path:
         "covariances": np.asarray(mixture.covariances_).tolist(),
         "converged": bool(mixture.converged_),
         "log_likelihood": float(mixture.history_[-1]),
-        "normalisation": f"percentiles {LOW:g} and {HIGH:g} of each brain are 0 and 1",
+        "normalisation": "these percentiles of each brain are 0 and 1",
+        "percentiles": [LOW, HIGH],
         "scans": {name: {"log_likelihood": v} for name, v in cohort.log_likelihood.items()},
     }
     path = out / MODEL
     atomic.write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return path
+
+
+def read_prior(path: Path) -> CohortPrior:
+    """Read a cohort's mixture, written by `write_cohort`, as a prior for other scans.
+
+    Raises
+    ------
+    NoInputError
+        When the file cannot be read.
+    UsageError
+        When it holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        low, high = map(float, content["percentiles"])
+        return CohortPrior(
+            weights=tuple(map(float, content["weights"])),
+            means=tuple(float(mean) for (mean,) in content["means"]),
+            variances=tuple(float(variance) for ((variance,),) in content["covariances"]),
+            percentiles=(low, high),
+        )
+    except OSError as error:
+        raise NoInputError(f"{path.name}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path.name}: is no {MODEL} of `group --cohort-model`") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import traceback
@@ -61,7 +62,9 @@ class Task:
         """Options that the outputs depend on; threads are none of them."""
         options = asdict(self.config) | {"report": self.report}
         del options["threads"]
-        return options
+        # As the ledger reads them back: JSON has no tuples.
+        content: dict[str, Any] = json.loads(json.dumps(options))
+        return content
 
 
 @dataclass(frozen=True)

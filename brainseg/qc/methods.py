@@ -32,6 +32,9 @@ PRIORS = {
     "tied": "It was fitted by MAP expectation-maximisation (Dempster et al. 1977, "
     "doi:10.1111/j.2517-6161.1977.tb01600.x) with classes tied to their tissues (the mean of a "
     "boundary class lies between those of its neighbours)",
+    "cohort": "It was fitted by MAP expectation-maximisation (Dempster et al. 1977, "
+    "doi:10.1111/j.2517-6161.1977.tb01600.x), started from the mixture of a cohort and kept near "
+    "it",
     "none": "It was fitted by maximum likelihood with expectation-maximisation (Dempster et al. "
     "1977, doi:10.1111/j.2517-6161.1977.tb01600.x), started from K-means",
 }

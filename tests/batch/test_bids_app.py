@@ -57,6 +57,16 @@ def test_both_forms_do_the_study_and_give_the_same_bytes(
     dictionary = json.loads((first / "group_T1w.json").read_text())
     assert set(dictionary) == set(rows[0])
     assert dictionary["volume_GM"]["Units"] == "mL"
+    assert main(["group", str(first), "--cohort-model", "-q"]) == 0
+    # The cohort's mixture serves as a prior, also for scans that were not in it.
+    third, model = tmp_path / "third", first / "group_desc-cohort_mixture.json"
+    one = (str(heads), str(third), "participant", "--participant-label", "01", "-q", "--no-report")
+    options = ("--mask", "none", "--bias", "none", "--engine", "serial")
+    assert main([*one, *options, "--cohort-prior", str(model)]) == 0
+    record = json.loads((third / "sub-01/anat/sub-01_desc-brainseg_mixture.json").read_text())
+    assert record["options"]["prior"] == "cohort"
+    assert main([*one, *options, "--cohort-prior", str(model), "--tissues", "4"]) == 64
+    assert main([*one, "--cohort-prior", str(model), "--contrasts", "T2w"]) == 64
 
 
 def test_reports_are_made_again_without_segmenting(heads: Path, tmp_path: Path) -> None:

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 
 from brainseg import nifti
-from brainseg.batch.cohort import fit_cohort, histogram_of, normalised_histogram, write_cohort
+from brainseg.batch.cohort import (
+    fit_cohort,
+    histogram_of,
+    normalised_histogram,
+    read_prior,
+    write_cohort,
+)
 from brainseg.batch.engines.serial import SerialEngine
-from brainseg.errors import NothingMatchedError
+from brainseg.errors import NoInputError, NothingMatchedError, UsageError
 from brainseg.grids import grid_of
 from brainseg.volume import Volume
 
@@ -67,6 +73,27 @@ def test_the_cohorts_mixture_is_that_of_its_scans_and_shows_the_odd_one(tmp_path
     np.testing.assert_array_equal(again.mixture.means_, cohort.mixture.means_)
     path = write_cohort(tmp_path, cohort)
     assert set(json.loads(path.read_text())["scans"]) == {s.name for s in scans}
+
+
+def test_the_cohorts_mixture_read_back_is_that_of_any_of_its_scans(tmp_path: Path) -> None:
+    scans = [write_scan(tmp_path, f"sub-{i}", brain(i, gain=10.0**i)) for i in range(3)]
+    path = write_cohort(tmp_path, fit_cohort(scans, 3, SerialEngine(histogram_of)))
+    values = 7.0 * brain(9) + 100.0
+    weights, means, covariances = read_prior(path).for_brain(values)
+    np.testing.assert_allclose(weights, 1 / 3, atol=0.02)
+    # Another sample of 12,000 voxels: its percentiles lie within a tenth of a standard deviation.
+    np.testing.assert_allclose(means[:, 0], 7.0 * np.array(MEANS) + 100.0, atol=7.0 * SDS / 10)
+    np.testing.assert_allclose(np.sqrt(covariances[:, 0, 0]), 7.0 * SDS, rtol=0.1)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"weights": [1]}'])
+def test_what_is_no_cohorts_mixture_is_told(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"other\.json: is no group_desc-cohort_mixture\.json"):
+        read_prior(path)
+    with pytest.raises(NoInputError, match="absent"):
+        read_prior(tmp_path / "absent.json")
 
 
 def test_a_scan_that_cannot_be_read_is_left_out(

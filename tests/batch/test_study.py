@@ -23,6 +23,7 @@ from brainseg.batch.engines.local import LocalEngine
 from brainseg.batch.engines.serial import SerialEngine
 from brainseg.batch.ledger import Ledger
 from brainseg.batch.work import Outcome, Task
+from brainseg.cohort_prior import CohortPrior
 from brainseg.config import SegmentConfig
 
 NAMES = [f"sub-0{i}_T1w.nii.gz" for i in range(1, 5)]
@@ -141,6 +142,16 @@ def test_workers_elsewhere_find_the_files(
 def test_threads_are_no_parameter(dataset: Path, out: Path) -> None:
     go(make(dataset, out, threads=1))
     assert states(go(make(dataset, out, threads=2))) == ["skipped"] * 4
+
+
+def test_a_cohorts_mixture_is_a_parameter(dataset: Path, out: Path) -> None:
+    def options(mean: float) -> dict[str, object]:
+        cohort = CohortPrior((0.5, 0.5), (0.0, mean), (0.1, 0.1), (2.0, 98.0))
+        return {"tissues": "2", "prior": "cohort", "cohort": cohort}
+
+    go(make(dataset, out, **options(1.0)))
+    assert states(go(make(dataset, out, **options(1.0)))) == ["skipped"] * 4
+    assert states(go(make(dataset, out, **options(0.9)))) == ["done"] * 4
 
 
 def test_another_version_does_all_again(
