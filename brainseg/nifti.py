@@ -319,8 +319,9 @@ def _require_bytes(image: Any, path: Path, claimed: float) -> None:
     if holder is None or holder.filename is None:
         return
     stored = Path(holder.filename)
-    # Deflate shrinks to a thousandth at the very most; of other compressions no bound is known.
-    most = {".gz": 1100, ".mgz": 1100, ".zst": np.inf}.get(stored.suffix, 1)
+    # Deflate, inside MINC-2 too, shrinks to a thousandth at the very most; of other compressions
+    # no bound is known.
+    most = {".gz": 1100, ".mgz": 1100, ".mnc": 1100, ".zst": np.inf}.get(stored.suffix, 1)
     size = stored.stat().st_size
     if claimed > size * most:
         raise DataError(

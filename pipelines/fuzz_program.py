@@ -373,7 +373,7 @@ def attack(seed: int, number: int, folder: Path) -> Outcome:
             scan, what = make_input(seed, number)
             (folder / "what").write_text(what)
             path = scan.write(folder)
-    except (OverflowError, ValueError, nib.spatialimages.HeaderDataError) as error:
+    except (OverflowError, TypeError, ValueError, nib.spatialimages.HeaderDataError) as error:
         # nibabel itself refuses to write some of what is asked for: no input, so no fault.
         return Outcome(number, f"not written ({type(error).__name__})", 0, 0.0, 0.0, ())
     out = folder / "out"

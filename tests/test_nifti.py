@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
+import shutil
 import struct
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -150,6 +152,24 @@ def test_all_real_formats_are_read_or_explained(shared_data: Path) -> None:
             back = scan.grid.to_file_order(scan.volume.data)
             # Scaled integers may be rounded once more on their way to float32.
             assert np.allclose(back, stored.reshape(back.shape), rtol=1e-6, atol=0), path.name
+
+
+def test_minc_that_is_compressed_inside_is_read(shared_data: Path, tmp_path: Path) -> None:
+    source, path = shared_data / "formats" / "small.mnc", tmp_path / "packed.mnc"
+    shutil.copy(source, path)
+    with h5py.File(path, "r+") as file:
+        group = file["minc-2.0/image/0"]
+        stored = group["image"]
+        values, attributes = np.zeros_like(stored[()]), dict(stored.attrs)
+        values[2] = stored[2]  # mostly one value, so that the file is smaller than its voxels
+        del group["image"]
+        group.create_dataset("image", data=values, compression="gzip", chunks=True)
+        group["image"].attrs.update(attributes)
+    whole = tmp_path / "repacked.mnc"
+    with h5py.File(path) as file, h5py.File(whole, "w") as anew:
+        file.copy("minc-2.0", anew)  # gives back the room of what was deleted
+    assert whole.stat().st_size < values.nbytes
+    assert nifti.load(whole).volume.data.any()
 
 
 def test_one_volume_of_a_4d_file(tmp_path: Path) -> None:

@@ -84,12 +84,14 @@ def probability(volume: Volume, *, threads: int = 1) -> Float32:
 def tame(data: Array) -> Float32:
     """Clip what is far outside the usual values, so that one hot voxel cannot set the scale."""
     sample = data[::2, ::2, ::2] if data.size > 2_000_000 else data
-    low, high = np.percentile(sample, (0.1, 99.9))
+    # float32 bounds: float64 ones would make a float64 copy of the whole scan.
+    low, high = np.percentile(sample, (0.1, 99.9)).astype(np.float32)
     if not high > low:
-        low, high = float(data.min()), float(data.max())
+        low, high = np.float32(data.min()), np.float32(data.max())
     if not high > low:
         raise DataError(f"all voxels have the value {low:g}: there is no brain to be found")
-    return np.clip(data, low, low + 1.3 * (high - low)).astype(np.float32)
+    tamed: Float32 = np.clip(data, low, low + np.float32(1.3) * (high - low), dtype=np.float32)
+    return tamed
 
 
 @lru_cache(maxsize=1)
