@@ -87,7 +87,7 @@ def decide(
     variance = np.zeros(3)
     for start in range(0, len(flat), _CHUNK):
         at, rows = flat[start : start + _CHUNK], slice(start, start + _CHUNK)
-        share = np.exp(logs[rows]) * posterior[groups][:, at].T
+        share = np.exp(logs[rows]) * posterior[:, at][groups].T
         share /= share.sum(axis=1, keepdims=True)
         if lesions is not None:
             share *= 1 - lesions[at, None]

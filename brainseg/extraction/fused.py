@@ -55,6 +55,6 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
             f"network and atlas disagree on the brain (Dice {agreement:.2f}); the network's is used"
         )
         return Extraction(alone, "network", confidence, (note,), {"agreement": agreement})
-    mean = (ours + carried.astype(np.float32)) * np.float32(0.5)
+    mean = (ours + carried) * np.float32(0.5)
     mask, confidence = draw(mean)
     return Extraction(mask, "fused", confidence, (), {"agreement": agreement}, found)
