@@ -87,7 +87,7 @@ def test_the_dask_job_does_the_study_and_ends(cluster: dict[str, str]) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=600,
     )
     # No scan is an image: what the workers said of each is the study's own exit code and table.
     assert done.returncode == 65, done.stderr
