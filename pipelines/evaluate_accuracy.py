@@ -239,17 +239,23 @@ def evaluate(
         print(f"{option:<38}{line}", flush=True)
 
 
-def evaluate_phantoms(data: Path, *, verbose: bool) -> None:
-    """Print the scores under noise and bias, and with further contrasts."""
+def evaluate_phantoms(
+    data: Path,
+    chosen: Mapping[str, dict[str, Any]],
+    levels: tuple[list[float], list[float]],
+    *,
+    verbose: bool,
+) -> None:
+    """Print the scores under noise and bias, and with further contrasts at the worst of both."""
     title = "phantom {}".format
-    for noise in (0, 3, 5, 7, 9):
-        for bias in (0, 20, 40):
+    for noise in levels[0]:
+        for bias in levels[1]:
             case = phantom(data, noise=noise, bias=bias, contrasts=("T1w",))
             extreme = (noise, bias) in ((0, 0), (9, 40))
-            options = {k: v for k, v in OPTIONS.items() if extreme or k == "default"}
+            options = {k: v for k, v in chosen.items() if extreme or k == "default"}
             evaluate(title(case.name), [case], options, verbose=verbose)
     for more in (("T2w",), ("T2w", "PDw"), ("FLAIR",), ("T2w", "FLAIR")):
-        case = phantom(data, noise=9, bias=40, contrasts=("T1w", *more))
+        case = phantom(data, noise=levels[0][-1], bias=levels[1][-1], contrasts=("T1w", *more))
         evaluate(title(case.name), [case], {"default": {}}, verbose=verbose)
 
 
@@ -261,6 +267,8 @@ def main() -> None:
     sets = ("oasis", "brainweb", "phantoms", "anatomical")
     parser.add_argument("--only", nargs="*", default=sets, choices=sets)
     parser.add_argument("--options", nargs="*", choices=list(OPTIONS), help="only these lines")
+    parser.add_argument("--noise", nargs="*", type=float, default=[0, 3, 5, 7, 9], help="per cent")
+    parser.add_argument("--bias", nargs="*", type=float, default=[0, 20, 40], help="per cent")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every scan")
     args = parser.parse_args()
     options = {k: v for k, v in OPTIONS.items() if not args.options or k in args.options}
@@ -273,7 +281,7 @@ def main() -> None:
             cases = list(brainweb(args.data))
             evaluate("BrainWeb at 2 mm", cases, options, verbose=args.verbose)
         if "phantoms" in args.only:
-            evaluate_phantoms(args.data, verbose=args.verbose)
+            evaluate_phantoms(args.data, options, (args.noise, args.bias), verbose=args.verbose)
         if "anatomical" in args.only:
             atlas = without_held_out(args.data, args.cache)
             cases = list(held_out(args.data, atlas))

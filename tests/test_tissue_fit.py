@@ -105,6 +105,42 @@ def test_a_second_contrast_helps_and_keeps_the_order() -> None:
     assert scores(result, mask, truth)[2] > alone[2]
 
 
+def test_the_order_of_contrasts_does_not_matter() -> None:
+    data, mask, _ = small_brain(noise=0.06, size=32, seed=1)
+    t2 = ((900 - small_brain(noise=0.06, size=32, seed=2)[0]) * mask).astype(np.float32)
+    pd = (np.sqrt(small_brain(noise=0.06, size=32, seed=3)[0]) * mask).astype(np.float32)
+    one = fit(data, mask, channels={"T2w": t2, "PDw": pd})
+    two = fit(data, mask, channels={"PDw": pd, "T2w": t2})
+    # Sums in another order differ in the last bits, which the steps of EM may carry on.
+    np.testing.assert_allclose(one.mixture.means_, two.mixture.means_[:, [0, 2, 1]], rtol=1e-3)
+    assert (one.labels == two.labels).mean() > 0.999
+
+
+@pytest.mark.parametrize("table", ["three", "six"])
+def test_no_smoothing_is_the_mixture_itself(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bayes' rule for the fitted components, voxel by voxel, and nothing else."""
+    from scipy.special import softmax
+
+    from brainseg import tissue_fit
+
+    seen: dict[str, Any] = {}
+
+    def watched(scan: Any, model: Any, n_tissues: int, **options: Any) -> Any:
+        seen.update(scan=scan, model=model)
+        return decide(scan, model, n_tissues, **options)
+
+    decide = tissue_fit.decide
+    monkeypatch.setattr(tissue_fit, "decide", watched)
+    data, mask, _ = small_brain(size=32, noise=0.07, bias=0.2)
+    result = fit(data, mask, table, smooth=0.0)
+    model = seen["model"]
+    values = seen["scan"].values(np.flatnonzero(seen["scan"].inside))
+    components = softmax(model.log_joint(values, None), axis=1)
+    of_tissue = np.eye(result.responsibilities.shape[1])[list(model.tissues)]
+    # To the rounding of float32, in which the maps are held.
+    np.testing.assert_allclose(result.responsibilities, components @ of_tissue, atol=2e-6)
+
+
 def test_anatomical_tissues_follow_the_atlas() -> None:
     data, mask, truth = small_brain(noise=0.04)
     # A prior that knows a block of grey-like voxels as deep grey, the rest roughly.
