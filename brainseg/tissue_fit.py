@@ -141,7 +141,7 @@ def fit_tissues(
     seed : int
         Of the K-means start.
     threads : int
-        Accepted for the interface; the work is one thread's, so that bits do not depend on it.
+        Threads at most; bits do not depend on them.
     channels : mapping of name to ndarray, shape (I, J, K), optional
         Further contrasts on the same grid. With one called ``FLAIR``, lesion candidates are
         looked for, and are kept out of what is learnt of the tissues.
@@ -188,14 +188,21 @@ def fit_tissues(
     tell("neighbourhood")
     strength = _strength(model) if smooth is None else smooth
     voxels = decide(
-        scan, model, len(table), zooms=zooms, strength=strength, atlas=atlas, flair=flair
+        scan,
+        model,
+        len(table),
+        zooms=zooms,
+        strength=strength,
+        atlas=atlas,
+        flair=flair,
+        threads=threads,
     )
     found_in = model.weights, model.means, model.covariances
     if model.components:
         healthy = voxels.responsibilities
         if voxels.lesions is not None:
             healthy = healthy * (1 - voxels.lesions[:, None])
-        found_in = moments(scan, healthy)
+        found_in = moments(scan, healthy, threads)
     return TissueFit(
         voxels.responsibilities,
         (voxels.responsibilities.argmax(axis=1) + 1).astype(np.uint8),

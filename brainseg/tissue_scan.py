@@ -71,7 +71,7 @@ class Scan:
             scaled -= np.float32(zero)
             scaled /= np.float32(hi - zero)
             np.maximum(scaled, np.float32(_FLOOR), out=scaled)
-            channels.append(scaled)
+            channels.append(np.ascontiguousarray(scaled))
             zeros.append(zero)
             scales.append(float(hi - zero))
         return cls(channels, inside, box, tuple(zeros), tuple(scales))

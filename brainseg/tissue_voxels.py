@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +16,10 @@ from brainseg.partial_volume import component_shares, expected_fractions
 from brainseg.tissue_model import Floats, Model, log_mixing, place
 from brainseg.tissue_scan import Scan
 
-_CHUNK = 1 << 17
+T = TypeVar("T")
+
+# Small enough that a part's arrays stay near the processor.
+_CHUNK = 1 << 16
 # Log-evidence of what is impossible; far enough from 0, near enough for float32.
 _NEVER = -60.0
 
@@ -50,6 +56,7 @@ def decide(
     strength: float,
     atlas: NDArray[np.float32] | None = None,
     flair: int | None = None,
+    threads: int = 1,
 ) -> Voxels:
     """Give every voxel its tissues, neighbours heard.
 
@@ -68,12 +75,14 @@ def decide(
     flair : int, optional
         Channel of a FLAIR scan: lesion candidates are looked for, and count as white matter,
         which they are a disease of.
+    threads : int
+        The result does not depend on it.
     """
     flat = np.flatnonzero(scan.inside)
-    evidence, logs = _evidence(scan, model, model.groups, atlas)
+    evidence, logs = _evidence(scan, model, model.groups, atlas, threads)
     lesions = None
     if flair is not None:
-        lesions = _lesions(scan, model, zooms, strength, atlas, flair)
+        lesions = _lesions(scan, model, zooms, strength, atlas, flair, threads)
         evidence = _white_where(lesions, evidence, model.groups[_white(model)])
     shape = (len(evidence), *scan.inside.shape)
     posterior = mean_field(
@@ -84,9 +93,9 @@ def decide(
     responsibilities = np.zeros((len(flat), n_tissues), np.float32)
     fractions = np.empty((len(flat), 3), np.float32)
     three = np.empty(len(flat), np.uint8)
-    variance = np.zeros(3)
-    for start in range(0, len(flat), _CHUNK):
-        at, rows = flat[start : start + _CHUNK], slice(start, start + _CHUNK)
+
+    def finish(rows: slice) -> Floats:
+        at = flat[rows]
         share = np.exp(logs[rows]) * posterior[:, at][groups].T
         share /= share.sum(axis=1, keepdims=True)
         if lesions is not None:
@@ -97,7 +106,9 @@ def decide(
         three[rows] = (share @ parents).argmax(axis=1) + 1
         shares = component_shares(scan.values(at), model)
         fractions[rows], spread = expected_fractions(share, shares)
-        variance += spread
+        return spread
+
+    variance = np.sum(_each(finish, len(flat), threads), axis=0)
     inside = None if lesions is None else lesions[flat]
     return Voxels(responsibilities, fractions, three, variance, inside)
 
@@ -107,6 +118,7 @@ def _evidence(
     model: Model,
     group_of: tuple[int, ...],
     atlas: NDArray[np.float32] | None,
+    threads: int,
     flair: int | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Log evidence of each group in the box, and of each component within its group.
@@ -120,8 +132,9 @@ def _evidence(
     rows = n_groups + (flair is not None)
     evidence = np.zeros((rows, scan.inside.size), np.float32)
     maps = None if atlas is None else atlas.reshape(len(atlas), -1)
-    for start in range(0, len(flat), _CHUNK):
-        at = flat[start : start + _CHUNK]
+
+    def weigh(rows: slice) -> None:
+        at = flat[rows]
         places = None if maps is None else place(model.components, maps[:, at])
         values = scan.values(at)
         joint = model.log_joint(values, places)
@@ -137,8 +150,19 @@ def _evidence(
             total = np.exp(joint[:, groups == group]).sum(axis=1) + 1e-30
             evidence[group, at] = np.log(total)
             joint[:, groups == group] -= np.log(total)[:, None]
-        logs[start : start + _CHUNK] = joint
+        logs[rows] = joint
+
+    _each(weigh, len(flat), threads)
     return evidence, logs
+
+
+def _each(work: Callable[[slice], T], n: int, threads: int) -> list[T]:
+    """Do the work on parts of the voxels, whose number does not depend on that of the threads."""
+    parts = [slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
+    if threads == 1:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, parts))
 
 
 def _lesions(
@@ -148,10 +172,11 @@ def _lesions(
     strength: float,
     atlas: NDArray[np.float32] | None,
     flair: int,
+    threads: int,
 ) -> NDArray[np.float32]:
     """Probability of a lesion in each voxel of the box, shape (box,)."""
     # Of CSF, grey and white, whatever the table: the cerebellum has lesions of white matter, too.
-    evidence, _ = _evidence(scan, model, model.parents, atlas, flair)
+    evidence, _ = _evidence(scan, model, model.parents, atlas, threads, flair)
     posterior = mean_field(
         evidence.reshape(-1, *scan.inside.shape), scan.inside, zooms=zooms, strength=strength
     )
@@ -175,17 +200,21 @@ def _white(model: Model) -> int:
     return [c.name for c in model.components].index("white")
 
 
-def moments(scan: Scan, responsibilities: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
+def moments(
+    scan: Scan, responsibilities: NDArray[np.float32], threads: int = 1
+) -> tuple[Floats, Floats, Floats]:
     """Shares, means and covariances of the voxels of each tissue, by their responsibilities."""
     flat = np.flatnonzero(scan.inside)
-    k, d = responsibilities.shape[1], len(scan.channels)
-    size, total, square = np.full(k, 1e-9), np.zeros((k, d)), np.zeros((k, d, d))
-    for start in range(0, len(flat), _CHUNK):
-        r = responsibilities[start : start + _CHUNK].astype(np.float64)
-        x = scan.values(flat[start : start + _CHUNK])  # about 0..1: squares lose nothing
-        size += r.sum(axis=0)
-        total += r.T @ x
-        square += np.einsum("nk,nd,ne->kde", r, x, x, optimize=True)
+    d = len(scan.channels)
+
+    def add_up(rows: slice) -> tuple[Floats, Floats, Floats]:
+        r = responsibilities[rows].astype(np.float64)
+        x = scan.values(flat[rows])  # about 0..1: squares lose nothing
+        return r.sum(axis=0), r.T @ x, np.einsum("nk,nd,ne->kde", r, x, x, optimize=True)
+
+    sums = _each(add_up, len(flat), threads)
+    size, total, square = (np.sum(part, axis=0) for part in zip(*sums, strict=True))
+    size = size + 1e-9
     means = total / size[:, None]
     covariances = square / size[:, None, None] - means[:, :, None] * means[:, None, :]
     return size / size.sum(), means, covariances + 1e-6 * np.eye(d)

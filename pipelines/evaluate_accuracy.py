@@ -179,10 +179,16 @@ def scanned(
     bias: float,
     seed: int,
 ) -> NDArray[np.float32]:
-    """Blur, shade and add noise (both in per cent of the brightest tissue)."""
+    """Blur, shade and add noise.
+
+    Noise is in per cent of the brightest tissue, bias the range of the gain within the brain, as
+    BrainWeb counts them.
+    """
     field_rng, noise_rng = (np.random.default_rng([seed, k]) for k in range(2))
     blurred = ndimage.gaussian_filter(clean, BLUR_MM / np.array(zooms), truncate=3.0)
-    gain = bias_field(field_rng, clean.shape, zooms, bias)
+    gain = bias_field(field_rng, clean.shape, zooms, 100)
+    low, high = gain[clean > 0].min(), gain[clean > 0].max()
+    gain = 1 + bias / 100 * ((gain - low) / (high - low) - 0.5)
     return 1000 * rician(blurred * gain, noise / 100, noise_rng)
 
 
