@@ -13,11 +13,11 @@ from outcomes import refused, valid_result
 from brainseg.bids import split_name
 from brainseg.cli import main
 
-# Heads or brains, and what is none or cannot be one scan. Their voxels are 2 mm and more.
+# Heads or brains; what is no single scan of grey values; the others may end either way.
 DONE = (
     "T1.mgz", "T1_template.mnc", "analyze_avg152T1.hdr.gz", "nifti2_avg152T1.nii.gz",
 )  # fmt: skip
-REFUSED = ("4d.nii.gz", "5D_small.nii", "rgb.nii.gz", "small.mnc", "with_extension.nii.gz")
+REFUSED = ("4d.nii.gz", "5D_small.nii", "rgb.nii.gz")
 
 
 @pytest.fixture(autouse=True)
