@@ -16,15 +16,18 @@ N4_GRID = 4.0
 """Spacing (mm) of the shrunken grid that N4 works on; the field is far smoother than this."""
 
 STIFFNESS = 8e4
-"""Bending penalty for each sample (mm^4), for residuals in units of the grey-white gap. Ten times
-less follows anatomy on scans that were corrected before (0.01 Dice), ten times more leaves a
-third of a 40 % field (`pipelines/evaluate_accuracy.py`)."""
+"""Bending penalty for each sample (mm^4), for residuals in units of the grey-white gap, until the
+tissues have settled; then a quarter of it. Ten times less follows anatomy on scans that were
+corrected before (0.01 Dice), ten times more leaves a third of a 40 % field
+(`pipelines/evaluate_accuracy.py`)."""
 
 LEAST_SD = 0.045
-"""Standard deviation of the log field under which it is distrusted."""
+"""Standard deviation in the brain under which a log field is not believed. What remains in scans
+that were corrected before, where anatomy alone drives the field, came to 0.04 at most; heads as
+they leave the scanner have 0.07 and more."""
 
-FREE_STEPS = 8
-"""Steps before the field is judged by its size."""
+SETTLING_STEPS = 8
+"""Steps until the tissues have settled."""
 
 
 def n4_log_field(
@@ -148,6 +151,7 @@ class LogField:
         self._coefficients = np.zeros(squares.shape)
         self._at = at
         self._steps = 0
+        self._flat = False
 
     def step(self, gradient: Array, curvature: Array) -> None:
         """Move to the maximum of a quadratic around the present field.
@@ -158,16 +162,15 @@ class LogField:
             First and negative second derivative of the log-likelihood by the log field, at each
             sample.
         """
+        if self._flat:
+            return
         n = len(self._basis)
         force = np.bincount(self._cell, gradient, n)
         weight = np.bincount(self._cell, curvature, n)
         stiffness = STIFFNESS * len(gradient)
         self._steps += 1
-        if self._steps > FREE_STEPS:
-            # Below this the field is anatomy (tissue that is brighter here than there) or was
-            # corrected before; above it is the coil.
-            variance = max(float(self.at_samples().var()), 1e-8)
-            stiffness *= 0.25 + (LEAST_SD**2 / variance) ** 2
+        if self._steps > SETTLING_STEPS:
+            stiffness *= 0.25
         penalty = stiffness * self._bending
         # The constant belongs to the means of the tissues, not to the field.
         penalty[0] = 1e6 * max(weight.sum(), 1e-300)
@@ -176,6 +179,11 @@ class LogField:
         normal.flat[:: len(c) + 1] += penalty
         c = c + np.linalg.solve(normal, self._basis.T @ force - penalty * c)
         self._coefficients = c.reshape(self._coefficients.shape)
+
+    def flatten(self) -> None:
+        """Take the field back to zero, and let no step move it again."""
+        self._coefficients[:] = 0
+        self._flat = True
 
     def at_samples(self) -> NDArray[np.float64]:
         """Return the log field at the samples, shape (n,)."""

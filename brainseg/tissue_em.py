@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg.bias import LogField
+from brainseg.bias import LEAST_SD, LogField
 from brainseg.lesions import log_unexplained
 from brainseg.mixture import log_gaussian, log_joint, responsibilities
 from brainseg.tissue_model import INTENSITY, Component, Floats, log_mixing
@@ -133,7 +133,9 @@ def fit(
 
     The prior keeps every component near its tie: means between the pure neighbours, covariances
     near their common one, weights off zero. It is normal-inverse-Wishart and Dirichlet, recentred
-    on the ties at each step. Only pure grey and white drive the fields.
+    on the ties at each step. Only pure grey and white drive the fields. Where a field ends too weak
+    to be a coil's (`brainseg.bias.LEAST_SD`), it is anatomy, tissue that is brighter here than
+    there, and the fit is made again without it.
 
     Parameters
     ----------
@@ -147,8 +149,25 @@ def fit(
     flair : int, optional
         Channel of a FLAIR scan: what no tissue explains there teaches nothing about tissues.
     """
-    state = _Start.of(values, components, places)
-    corrected = values
+    found = _climb(values, components, places, fields, flair)
+    weak = [field for field in fields if field.at_samples().std() < LEAST_SD]
+    if not weak:
+        return found
+    for field in weak:
+        field.flatten()
+    return _climb(values, components, places, fields, flair)
+
+
+def _climb(
+    values: Floats,
+    components: tuple[Component, ...],
+    places: NDArray[np.float32] | None,
+    fields: Sequence[LogField],
+    flair: int | None,
+) -> Fitted:
+    """EM from a start on the histogram, and the fields from where they are."""
+    corrected = _corrected(values, fields)
+    state = _Start.of(corrected, components, places)
     history: list[float] = []
     converged = False
     for step in range(_STEPS):
@@ -173,10 +192,17 @@ def fit(
         state = state.maximise(corrected, resp, mixing if places is not None else None)
         for channel, field in enumerate(fields):
             _move(field, channel, corrected, resp, state)
-        if fields:
-            gains = np.stack([np.exp(f.at_samples()) for f in fields], axis=1)
-            corrected = values / gains
+        corrected = _corrected(values, fields)
     return Fitted(state.weights, state.means, state.covariances, tuple(history), converged)
+
+
+def _corrected(values: Floats, fields: Sequence[LogField]) -> Floats:
+    """Divide each channel by its field."""
+    if not fields:
+        return values
+    gains: Floats = np.stack([np.exp(f.at_samples()) for f in fields], axis=1)
+    out: Floats = values / gains
+    return out
 
 
 def _move(field: LogField, channel: int, values: Floats, resp: Floats, state: _Start) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tissue_heads import MEANS, dice, small_brain
 
 from brainseg import tissues
+from brainseg.bias import LEAST_SD
 from brainseg.errors import DataError, UsageError
 from brainseg.tissue_fit import TissueFit, fit_tissues
 
@@ -83,6 +84,17 @@ def test_every_table_and_field(table: str, bias: str) -> None:
     assert set(np.unique(result.labels)) <= set(range(1, n + 1))
     assert (result.log_bias is None) == (bias == "none")
     assert np.isfinite(result.mixture.covariances_).all()
+
+
+def test_a_coils_field_is_kept_whole_and_one_too_small_to_be_believed_is_not() -> None:
+    data, mask, _ = small_brain(bias=0.4)
+    found = fit(data, mask).log_bias
+    assert found is not None
+    assert found[mask].std() > LEAST_SD
+    even, mask, _ = small_brain(bias=0.02)
+    none = fit(even, mask).log_bias
+    assert none is not None
+    assert not none[mask].any()
 
 
 def test_pure_likelihood_is_the_engines_own_fit() -> None:
