@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from brainseg.atlas import BRAIN, Atlas, load_atlas
 from brainseg.masking import bounding_box
 from brainseg.metrics import dice
+from brainseg.parallel import each
 from brainseg.registration import (
     HeadScan,
     Registration,
@@ -47,6 +49,7 @@ def place_atlas(
     *,
     start: Registration | None = None,
     atlas: Atlas | None = None,
+    threads: int = 1,
 ) -> NDArray[np.float32] | None:
     """Give the probability of every class of the atlas' brain in every voxel of the mask.
 
@@ -66,6 +69,8 @@ def place_atlas(
         Where brain extraction found the atlas in this head; searched for if left out.
     atlas : Atlas, optional
         Another atlas than the one that ships with brainseg.
+    threads : int
+        Threads at most; the result does not depend on it.
 
     Returns
     -------
@@ -79,13 +84,17 @@ def place_atlas(
     Ashburner & Friston, NeuroImage 2005, doi:10.1016/j.neuroimage.2005.02.018.
     """
     atlas = load_atlas() if atlas is None else atlas
-    first = start or register_atlas(volume.data, atlas, zooms=volume.zooms, brain=mask)
-    field = _refine(volume, mask, atlas, first)
+    first = start or register_atlas(
+        volume.data, atlas, zooms=volume.zooms, brain=mask, threads=threads
+    )
+    field = _refine(volume, mask, atlas, first, threads)
     refined = Registration(first.matrix, field, first.intensities, first.explained)
     maps = np.stack([atlas.of(name) for name in BRAIN])
     box = bounding_box(mask)
     inside = mask[box]
-    found = carry(maps, refined, atlas, shape=volume.shape, zooms=volume.zooms, box=box)
+    found = carry(
+        maps, refined, atlas, shape=volume.shape, zooms=volume.zooms, box=box, threads=threads
+    )
     agreement = dice(found.sum(axis=0) > 0.5, inside)
     log.debug("the placed atlas agrees with the mask by Dice %.3f", agreement)
     if agreement < LEAST_AGREEMENT:
@@ -99,7 +108,7 @@ def place_atlas(
 
 
 def _refine(
-    volume: Volume, mask: BoolArray, atlas: Atlas, found: Registration
+    volume: Volume, mask: BoolArray, atlas: Atlas, found: Registration, threads: int
 ) -> NDArray[np.float32]:
     """Posteriors and demons in turns, twice at 4 mm and once at 2 mm; the field on the atlas."""
     box = brain_box(atlas)
@@ -115,13 +124,21 @@ def _refine(
         level, inside = (shrink(v, [factor] * 3) for v in (values, share))
         if field.shape[1:] != inside.shape:
             field = enlarge(field, (3, *inside.shape))
-        bent = np.stack([pull(m, field) for m in maps])
+        bent = np.stack(each(functools.partial(pull, field=field), maps, threads))
         posteriors = _posteriors(level, inside, bent)
         fixed, moving = (
-            smooth(np.stack([m[list(c)].sum(axis=0) for c in CHANNELS]), blur)
+            smooth(np.stack([m[list(c)].sum(axis=0) for c in CHANNELS]), blur, threads)
             for m in (posteriors, maps)
         )
-        field = demons(fixed, moving, field=field, iterations=iterations, fluid=1.0, elastic=1.0)
+        field = demons(
+            fixed,
+            moving,
+            field=field,
+            iterations=iterations,
+            fluid=1.0,
+            elastic=1.0,
+            threads=threads,
+        )
     return on_whole_grid(field, box, atlas)
 
 

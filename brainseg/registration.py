@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from brainseg.atlas import BRAIN, Atlas
 from brainseg.masking import bounding_box
+from brainseg.parallel import each
 from brainseg.volume import Array, BoolArray, FloatArray
 from brainseg.warping import demons, enlarge, pull, sample, shrink, smooth
 
@@ -61,6 +62,7 @@ def register_atlas(
     zooms: tuple[float, float, float],
     brain: BoolArray | None = None,
     warp: bool = True,
+    threads: int = 1,
 ) -> Registration:
     """Find the atlas in the scan of a head.
 
@@ -76,6 +78,8 @@ def register_atlas(
         scan that is stripped already.
     warp : bool
         Whether the non-linear step follows the affine one.
+    threads : int
+        Threads at most; the result does not depend on it.
     """
     scan = HeadScan.prepare(data if brain is None else _lifted(data, brain), zooms)
     # sums of matrix products may be split differently on another number of threads
@@ -84,7 +88,7 @@ def register_atlas(
         starts = _search(problem, atlas) if brain is None else _from_mask(brain, atlas, zooms)
         matrix, intensities, explained = _place(problem, starts, atlas)
     log.debug("affine atlas fit explains %.3f of the variance", explained)
-    field = _bend(scan, atlas, matrix, intensities) if warp else None
+    field = _bend(scan, atlas, matrix, intensities, threads) if warp else None
     return Registration(matrix, field, intensities, explained)
 
 
@@ -96,6 +100,7 @@ def carry(
     shape: tuple[int, int, int],
     zooms: tuple[float, float, float],
     box: tuple[slice, slice, slice] | None = None,
+    threads: int = 1,
 ) -> NDArray[np.float32]:
     """Resample maps that lie on the atlas grid onto the scan's grid.
 
@@ -118,11 +123,22 @@ def carry(
         i, j, k = box
         shape = (i.stop - i.start, j.stop - j.start, k.stop - k.start)
     out = np.empty((len(maps), *shape), np.float32)
-    for source, target in zip(maps, out, strict=True):
-        bent = source if registration.field is None else pull(source, registration.field)
+
+    def bring(channel: int) -> None:
+        bent, field = maps[channel], registration.field
+        if field is not None:
+            bent = pull(bent, field)
         ndimage.affine_transform(
-            bent, to_atlas[:3, :3], to_atlas[:3, 3], shape, output=target, order=1, mode="nearest"
+            bent,
+            to_atlas[:3, :3],
+            to_atlas[:3, 3],
+            shape,
+            output=out[channel],
+            order=1,
+            mode="nearest",
         )
+
+    each(bring, range(len(maps)), threads)
     return out
 
 
@@ -419,7 +435,9 @@ def _place(
     return matrix, finer.explain(matrix).means, explained
 
 
-def _bend(scan: HeadScan, atlas: Atlas, matrix: Matrix, means: FloatArray) -> NDArray[np.float32]:
+def _bend(
+    scan: HeadScan, atlas: Atlas, matrix: Matrix, means: FloatArray, threads: int
+) -> NDArray[np.float32]:
     """Non-linear step around the brain on the atlas grid: 4 mm, then 2 mm."""
     box = brain_box(atlas)
     fixed, seen = scan.onto(atlas, matrix, box)
@@ -440,6 +458,7 @@ def _bend(scan: HeadScan, atlas: Atlas, matrix: Matrix, means: FloatArray) -> ND
             fluid=1.0,
             elastic=1.5,
             weight=known,
+            threads=threads,
         )
     assert field is not None
     return on_whole_grid(field, box, atlas)

@@ -166,7 +166,7 @@ def segment(
         atlas = None
         if config.prior == "atlas" and table.name in ANATOMY:
             with steps.step("Atlas"):
-                atlas = place_atlas(volume, brain.mask, start=brain.placed)
+                atlas = place_atlas(volume, brain.mask, start=brain.placed, threads=config.threads)
             if atlas is None:
                 brain = brain.warned(_without_atlas(table))
         with steps.step("Tissues"):

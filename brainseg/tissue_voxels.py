@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from brainseg.lesions import in_white_matter, log_unexplained
 from brainseg.neighbourhood import mean_field
+from brainseg.parallel import each
 from brainseg.partial_volume import component_shares, expected_fractions
 from brainseg.tissue_model import Floats, Model, log_mixing, place
 from brainseg.tissue_scan import Scan
@@ -157,12 +157,8 @@ def _evidence(
 
 
 def _each(work: Callable[[slice], T], n: int, threads: int) -> list[T]:
-    """Do the work on parts of the voxels, whose number does not depend on that of the threads."""
-    parts = [slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
-    if threads == 1:
-        return [work(part) for part in parts]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, parts))
+    """Do `n` rows in chunks."""
+    return each(work, [slice(i, i + _CHUNK) for i in range(0, n, _CHUNK)], threads)
 
 
 def _lesions(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainseg.parallel import each
 from brainseg.volume import Array, FloatArray
 
 
@@ -29,6 +30,7 @@ def demons(
     fluid: float,
     elastic: float,
     weight: FloatArray | None = None,
+    threads: int = 1,
 ) -> NDArray[np.float32]:
     """Multi-channel demons with symmetric forces: bend `moving` until it looks like `fixed`.
 
@@ -44,6 +46,8 @@ def demons(
         Displacement to start from, in voxels.
     weight : ndarray, shape (I, J, K), optional
         0..1: where the difference counts.
+    threads : int
+        The result does not depend on it.
 
     References
     ----------
@@ -51,27 +55,31 @@ def demons(
     Vercauteren et al., NeuroImage 2009, doi:10.1016/j.neuroimage.2008.10.040.
     """
     shape = fixed.shape[1:]
-    field = np.zeros((3, *shape), np.float32) if field is None else field.astype(np.float32)
+    now = np.zeros((3, *shape), np.float32) if field is None else field.astype(np.float32)
     still = [np.array(np.gradient(channel), np.float32) for channel in fixed]
-    grid = np.indices(shape, dtype=np.float32)
-    bent = np.empty(shape, np.float32)
+    channels = list(zip(fixed, moving, still, strict=True))
+
+    def force(channel: tuple[FloatArray, ...]) -> tuple[FloatArray, FloatArray]:
+        """Push of a channel, and its part of the norm."""
+        goal, source, gradient = channel
+        bent = pull(source, now)
+        difference = goal - bent
+        slope = (np.array(np.gradient(bent), np.float32) + gradient) * np.float32(0.5)
+        size = np.einsum("aijk,aijk->ijk", slope, slope)
+        return difference * slope, size + difference * difference
+
     for _ in range(iterations):
-        push = np.zeros_like(field)
+        push = np.zeros_like(now)
         norm = np.full(shape, 1e-6, np.float32)
-        at = grid + field
-        for channel, source, gradient in zip(fixed, moving, still, strict=True):
-            ndimage.map_coordinates(source, at, output=bent, order=1, mode="nearest")
-            difference = channel - bent
-            slope = (np.array(np.gradient(bent), np.float32) + gradient) * np.float32(0.5)
-            push += difference * slope
-            norm += np.einsum("aijk,aijk->ijk", slope, slope)
-            norm += difference * difference
+        for shove, size in each(force, channels, threads):
+            push += shove
+            norm += size
         push /= norm
         if weight is not None:
             push *= weight
         # the step is at most half a voxel: |d| |g| / (g^2 + d^2) <= 1/2
-        field = smooth(field + smooth(push, fluid), elastic)
-    return field
+        now = smooth(now + smooth(push, fluid, threads), elastic, threads)
+    return now
 
 
 def sample(image: FloatArray, index: FloatArray) -> FloatArray:
@@ -80,13 +88,18 @@ def sample(image: FloatArray, index: FloatArray) -> FloatArray:
     return out
 
 
-def smooth(maps: FloatArray, sigma: float) -> NDArray[np.float32]:
+def smooth(maps: FloatArray, sigma: float, threads: int = 1) -> NDArray[np.float32]:
     """Gaussian smoothing of each map of a stack, sigma in voxels; 0 leaves them as they are."""
     if sigma <= 0:
         return np.asarray(maps, np.float32)
     out = np.empty(maps.shape, np.float32)
-    for source, target in zip(maps, out, strict=True):
-        ndimage.gaussian_filter(source, sigma, output=target, mode="nearest", truncate=3.0)
+
+    def blur(channel: int) -> None:
+        ndimage.gaussian_filter(
+            maps[channel], sigma, output=out[channel], mode="nearest", truncate=3.0
+        )
+
+    each(blur, range(len(maps)), threads)
     return out
 
 

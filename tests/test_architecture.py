@@ -14,7 +14,7 @@ ROOT = Path(brainseg.__file__).parent
 # Lowest first; a module may import from its own layer (if the layer is a package) and below.
 LAYERS = [
     {"errors"},
-    {"assets", "atomic", "cohort_prior", "volume", "steps", "tissues"},
+    {"assets", "atomic", "cohort_prior", "parallel", "volume", "steps", "tissues"},
     {"config", "masking", "mixture"},
     {"metrics", "atlas", "warping"},
     {"bias", "neighbourhood", "registration", "coregistration", "tissue_model", "tissue_scan"},

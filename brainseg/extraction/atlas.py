@@ -17,7 +17,7 @@ from brainseg.volume import Volume
 
 
 def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
-    """Find the brain by the atlas; neither threads nor seed play a part.
+    """Find the brain by the atlas; the result depends neither on threads nor on a seed.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
         When the atlas finds no brain in the field of view.
     """
     atlas = load_atlas()
-    found = register_atlas(volume.data, atlas, zooms=volume.zooms)
+    found = register_atlas(volume.data, atlas, zooms=volume.zooms, threads=threads)
     brain = atlas.of(*BRAIN)[None]
     whole = carry(brain, found, atlas, shape=volume.shape, zooms=volume.zooms)[0]
     if not (whole > 0.5).any():

@@ -27,7 +27,7 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
     ----------
     volume : Volume
     threads : int
-        Threads at most, of the network; the result does not depend on it.
+        Threads at most; the result does not depend on it.
     seed : int
         Not used: nothing here is random.
 
@@ -46,7 +46,7 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
     ours = network.probability(volume, threads=threads)
     alone, confidence = draw(ours)
     atlas = load_atlas()
-    found = register_atlas(volume.data, atlas, zooms=volume.zooms)
+    found = register_atlas(volume.data, atlas, zooms=volume.zooms, threads=threads)
     brain = atlas.of(*BRAIN)[None]
     carried = carry(brain, found, atlas, shape=volume.shape, zooms=volume.zooms)[0]
     agreement = dice(alone, carried > 0.5)

@@ -1,0 +1,21 @@
+"""Independent parts of one job, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def each(work: Callable[[S], T], parts: Iterable[S], threads: int) -> list[T]:
+    """Do every part and return the results in the order of the parts.
+
+    The parts do not depend on the number of threads, so neither do the bits of the results.
+    """
+    if threads == 1:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, parts))
