@@ -14,6 +14,7 @@ from scipy import ndimage
 from brainseg.errors import DataError
 from brainseg.extraction import grid
 from brainseg.extraction.grid import Grid
+from brainseg.masking import bounding_box
 from brainseg.volume import BoolArray, Volume
 
 Float32 = NDArray[np.float32]
@@ -75,11 +76,15 @@ def draw(whole: Float32) -> tuple[BoolArray, float]:
 
 def solid(mask: BoolArray) -> BoolArray:
     """Keep the largest connected part and fill its holes."""
-    parts, n = ndimage.label(mask)
+    out = np.zeros_like(mask)
+    if not mask.any():
+        return out
+    box = bounding_box(mask)  # holes do not reach beyond it
+    parts, n = ndimage.label(mask[box])
     if n > 1:
-        mask = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
-    filled: BoolArray = ndimage.binary_fill_holes(mask)
-    return filled
+        parts = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
+    out[box] = ndimage.binary_fill_holes(parts)
+    return out
 
 
 def _box(p: Float32, view: Grid, volume: Volume) -> tuple[slice, slice, slice]:
