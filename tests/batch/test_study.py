@@ -337,7 +337,7 @@ def start(tmp_path: Path, dataset: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
