@@ -218,7 +218,7 @@ class _Cutter:
         out = np.empty(self._shape, np.float32)
         ndimage.affine_transform(
             np.asarray(function, np.float32),
-            self._scale,
+            np.diag(self._scale),
             self._shift,
             self._shape,
             output=out,
@@ -268,7 +268,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> ND
     coarse = ndimage.gaussian_filter(coarse, sigma / 3, mode="wrap", truncate=3.0)
     coarse /= coarse.std()
     out = np.empty(shape, np.float32)
-    ndimage.affine_transform(coarse, [1 / 3] * 3, output_shape=shape, output=out, order=1)
+    ndimage.affine_transform(coarse, np.diag([1 / 3] * 3), output_shape=shape, output=out, order=1)
     return out
 
 

@@ -118,9 +118,10 @@ def shrink(data: Array, factors: Sequence[int]) -> NDArray[np.float32]:
 def enlarge(field: FloatArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Field of a grid of twice the voxel size, in the voxels of the finer one."""
     out = np.empty(shape, np.float32)
+    half = np.diag([0.5] * 3)
     for source, target in zip(field, out, strict=True):
         # block averages lie half a fine voxel further in: fine i sits at (i - 0.5) / 2
         ndimage.affine_transform(
-            2 * source, [0.5] * 3, [-0.25] * 3, shape[1:], output=target, order=1, mode="nearest"
+            2 * source, half, [-0.25] * 3, shape[1:], output=target, order=1, mode="nearest"
         )
     return out
