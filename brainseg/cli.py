@@ -18,6 +18,7 @@ from brainseg.cli_options import (
     Commands,
     Parser,
     add_command,
+    add_person,
     add_segment_options,
     add_threads,
     segment_config,
@@ -95,18 +96,7 @@ def _add_run(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("scans", nargs="+", type=Path, metavar="T1", help="T1w scan(s)")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument(
-        "--mask",
-        default="auto",
-        metavar="auto|none|FILE",
-        help="auto extracts the brain; none: the scan is stripped already; or your own mask",
-    )
-    parser.add_argument(
-        "--volume", type=int, metavar="N", help="which volume of a 4-D file, from 0"
-    )
-    parser.add_argument("--t2", type=Path, metavar="FILE", help="T2w scan of the same person")
-    parser.add_argument("--flair", type=Path, metavar="FILE", help="FLAIR scan of the same person")
-    parser.add_argument("--pd", type=Path, metavar="FILE", help="PDw scan of the same person")
+    add_person(parser)
     parser.add_argument(
         "--seeds", type=Path, metavar="FILE", help="label map of voxels whose tissue is known"
     )

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli_options import Commands, add_command, add_threads
+from brainseg.cli_options import Commands, add_command, add_person, add_threads
 from brainseg.errors import CannotCreateError, UsageError
 
 if TYPE_CHECKING:
@@ -71,18 +71,7 @@ def _add_scan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, default=Path(), help="folder for the page (default: this one)"
     )
-    parser.add_argument(
-        "--mask",
-        default="auto",
-        metavar="auto|none|FILE",
-        help="auto extracts the brain; none: the scan is stripped already; or your own mask",
-    )
-    parser.add_argument(
-        "--volume", type=int, metavar="N", help="which volume of a 4-D file, from 0"
-    )
-    parser.add_argument("--t2", type=Path, metavar="FILE", help="T2w scan of the same person")
-    parser.add_argument("--flair", type=Path, metavar="FILE", help="FLAIR scan of the same person")
-    parser.add_argument("--pd", type=Path, metavar="FILE", help="PDw scan of the same person")
+    add_person(parser)
     parser.add_argument(
         "--bias",
         default="n4",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from brainseg.errors import UsageError
@@ -36,6 +37,22 @@ def add_command(
     talk.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
     talk.add_argument("-v", "--verbose", action="store_true", help="say more, with tracebacks")
     return parser
+
+
+def add_person(parser: argparse.ArgumentParser) -> None:
+    """Add options that say what belongs to the one scan: its mask, its volume, other contrasts."""
+    parser.add_argument(
+        "--mask",
+        default="auto",
+        metavar="auto|none|FILE",
+        help="auto extracts the brain; none: the scan is stripped already; or your own mask",
+    )
+    parser.add_argument(
+        "--volume", type=int, metavar="N", help="which volume of a 4-D file, from 0"
+    )
+    parser.add_argument("--t2", type=Path, metavar="FILE", help="T2w scan of the same person")
+    parser.add_argument("--flair", type=Path, metavar="FILE", help="FLAIR scan of the same person")
+    parser.add_argument("--pd", type=Path, metavar="FILE", help="PDw scan of the same person")
 
 
 def add_segment_options(parser: argparse._ActionsContainer) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.atlas import BRAIN, Atlas, load_atlas
+from brainseg.head_scan import HeadScan
 from brainseg.masking import bounding_box
 from brainseg.metrics import dice
 from brainseg.parallel import each
 from brainseg.registration import (
-    HeadScan,
     Registration,
     brain_box,
     carry,

@@ -17,6 +17,7 @@ LAYERS = [
     {"assets", "atomic", "cohort_prior", "parallel", "volume", "steps", "tissues"},
     {"config", "masking", "mixture"},
     {"metrics", "atlas", "warping"},
+    {"head_scan"},
     {"bias", "neighbourhood", "registration", "coregistration", "tissue_model", "tissue_scan"},
     {"priors", "extraction", "phantom", "partial_volume", "lesions"},
     {"tissue_em", "tissue_voxels"},
