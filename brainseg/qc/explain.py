@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-import brainseg
 from brainseg.mixture import GaussianMixture, Histogram, Snapshot
 from brainseg.qc import charts, stages
 from brainseg.qc.charts import Swatches, component_swatches
-from brainseg.qc.pages import environment, styles
+from brainseg.qc.pages import mixture_page
 from brainseg.qc.stages import Plane, in_plane, over_histogram
 from brainseg.volume import Array
 
@@ -86,22 +85,17 @@ def page(
     parts = [one_channel(X[:, 0], channels[0], keys, seed)]
     if len(channels) > 1:
         parts.append(several_channels(X, channels, keys, seed))
-    return (
-        environment()
-        .get_template("explain.html.j2")
-        .render(
-            name=name,
-            version=brainseg.__version__,
-            css=styles("page.css", "report.css", "mixture.css"),
-            parts=parts,
-            keys=keys,
-            n=len(X),
-            k=n_components,
-            channels=channels,
-            corrected=corrected,
-            warnings=warnings,
-            seed=seed,
-        )
+    return mixture_page(
+        "explain.html.j2",
+        name=name,
+        parts=parts,
+        keys=keys,
+        n=len(X),
+        k=n_components,
+        channels=channels,
+        corrected=corrected,
+        warnings=warnings,
+        seed=seed,
     )
 
 

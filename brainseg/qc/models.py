@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-import brainseg
 from brainseg.mixture import CRITERIA, Candidate, best
 from brainseg.qc.charts import BOTTOM, COLOURS, LEFT, RIGHT, TOP, Frame, svg, x_axis
-from brainseg.qc.pages import environment, styles
+from brainseg.qc.pages import mixture_page
 
 TITLES = {
     "held_out": "Log-likelihood of held-out voxels",
@@ -67,26 +66,21 @@ def page(
     names = list(dict.fromkeys(row.name for row in table))
     keys = [(COLOURS[i % len(COLOURS)], text) for i, text in enumerate(names)]
     winners = {c: best(table, c) for c in CRITERIA}
-    return (
-        environment()
-        .get_template("models.html.j2")
-        .render(
-            name=name,
-            version=brainseg.__version__,
-            css=styles("page.css", "report.css", "mixture.css"),
-            keys=keys,
-            charts=[
-                (TITLES[c], winners[c], chart(table, c, keys, n), f"{TITLES[c]} by components")
-                for c in CRITERIA
-            ],
-            table=table,
-            winners=winners,
-            n=n,
-            channels=channels,
-            corrected=corrected,
-            warnings=warnings,
-            seed=seed,
-        )
+    return mixture_page(
+        "models.html.j2",
+        name=name,
+        keys=keys,
+        charts=[
+            (TITLES[c], winners[c], chart(table, c, keys, n), f"{TITLES[c]} by components")
+            for c in CRITERIA
+        ],
+        table=table,
+        winners=winners,
+        n=n,
+        channels=channels,
+        corrected=corrected,
+        warnings=warnings,
+        seed=seed,
     )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
+
+import brainseg
 
 
 @lru_cache
@@ -33,3 +36,13 @@ def vendored(name: str) -> str:
     """Return a file that the build put beside the package, empty where it did not."""
     path = files("brainseg.qc") / "vendor" / name
     return path.read_text(encoding="ascii") if path.is_file() else ""
+
+
+def mixture_page(template: str, **content: Any) -> str:
+    """Render a page of mixtures, which has its styles inside and makes no network request."""
+    css = styles("page.css", "report.css", "mixture.css")
+    return (
+        environment()
+        .get_template(template)
+        .render(version=brainseg.__version__, css=css, **content)
+    )
