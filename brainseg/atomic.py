@@ -57,7 +57,7 @@ def sweep(folder: Path, name: str = "*") -> None:
         owner, _, pid = path.name.rpartition(".tmp-")[2].rpartition("-")
         here = owner == host and pid.isdecimal()
         try:
-            if here and _alive(int(pid)):
+            if here and start_time(int(pid)) is not None:
                 continue
             if not here and time.time() - path.stat().st_mtime < LITTER_AGE_S:
                 continue
@@ -75,14 +75,26 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def start_time(pid: int) -> str | None:
+    """Start time of a living process; None when there is none; empty when it is not known."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return ""
+        return ""
+    except OSError:
+        return ""
+    # The name of the program, in brackets, may hold spaces and brackets itself.
+    fields = status.rpartition(")")[2].split()
+    # A zombie has died; nobody has looked at it yet.
+    return None if fields[0] in ("Z", "X") else fields[19]
 
 
 @contextmanager

@@ -120,9 +120,13 @@ class Ledger:
         """Path of the scan's lock."""
         return self.root / "logs" / "locks" / f"{scan}.lock"
 
+    def path(self, scan: str) -> Path:
+        """Path of the scan's entry."""
+        return self.folder / f"{scan}.json"
+
     def read(self, scan: str) -> Entry | None:
         """Return the entry of a scan; None when there is none that can be understood."""
-        path = self.folder / f"{scan}.json"
+        path = self.path(scan)
         try:
             return _decode(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -139,7 +143,7 @@ class Ledger:
         CannotCreateError, OutputError
         """
         text = json.dumps(dataclasses.asdict(entry), indent=1) + "\n"
-        atomic.write_text(self.folder / f"{entry.scan}.json", text)
+        atomic.write_text(self.path(entry.scan), text)
 
     def entries(self) -> list[Entry]:
         """Return all entries in order of scan."""

@@ -58,7 +58,7 @@ def hold(path: Path) -> Iterator[None]:
     CannotCreateError, OutputError
         When the lock cannot be written.
     """
-    me = Holder(_place(), os.getpid(), _start_time(os.getpid()) or "", uuid.uuid4().hex)
+    me = Holder(_place(), os.getpid(), atomic.start_time(os.getpid()) or "", uuid.uuid4().hex)
     with atomic.explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not _create(path, me):
@@ -83,10 +83,19 @@ def hold(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
+def sweep(folder: Path) -> None:
+    """Break the locks of the dead: who died between an entry and its lock is not asked again."""
+    for path in folder.glob("*.lock"):
+        with suppress(OSError):
+            seen = _read(path)
+            if is_stale(path, seen):
+                _break(path, seen)
+
+
 def is_stale(path: Path, seen: Holder | None) -> bool:
     """Say whether the holder of a lock is dead: gone from this place, or silent elsewhere."""
     if seen is not None and seen.place == _place():
-        now = _start_time(seen.pid)
+        now = atomic.start_time(seen.pid)
         return now is None or (bool(seen.started) and now != seen.started)
     try:
         # Both times come from the file system's clock, so clocks of hosts need not agree.
@@ -157,25 +166,3 @@ def _place() -> str:
     with suppress(OSError):
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
-
-
-def _start_time(pid: int) -> str | None:
-    """Start time of a living process; None when there is none; empty when it is not known."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            return ""
-        return ""
-    except OSError:
-        return ""
-    # The name of the program, in brackets, may hold spaces and brackets itself.
-    fields = status.rpartition(")")[2].split()
-    # A zombie has died; nobody has looked at it yet.
-    return None if fields[0] in ("Z", "X") else fields[19]

@@ -8,12 +8,13 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import brainseg
 from brainseg import atomic, derivatives
+from brainseg.batch import locks
 from brainseg.batch.discovery import Found
 from brainseg.batch.engines import Died, Engine
 from brainseg.batch.ledger import Entry, Ledger
@@ -149,11 +150,10 @@ def run(
             settle_as(item.task, settled(item.entry))
         else:
             to_do.append(item.task)
+    roots = {item.task.job.target.root for item in planned}
+    _tidy(roots)
     if not to_do:
         return outcomes
-    atomic.sweep(to_do[0].job.target.root)
-    for folder in ("locks", "scans", ""):
-        atomic.sweep(to_do[0].job.target.root / "logs" / folder)
     open_: dict[str, Task] = {}
     try:
         with make_engine() as engine:
@@ -161,7 +161,17 @@ def run(
     finally:
         for task in open_.values():
             settle(task)
+    # Once more: who was killed just before may have been dying still.
+    _tidy(roots)
     return outcomes
+
+
+def _tidy(roots: Iterable[Path]) -> None:
+    """Remove what the dead left in output folders: half-written files and locks."""
+    for root in roots:
+        for folder in (root, root / "logs", root / "logs" / "scans", root / "logs" / "locks"):
+            atomic.sweep(folder)
+        locks.sweep(root / "logs" / "locks")
 
 
 def _drive(

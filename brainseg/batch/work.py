@@ -247,8 +247,10 @@ def _failure(error: Exception) -> Failure:
 def _clear(task: Task) -> None:
     """Remove the scratch of a worker that died on this scan; holding the lock, it is nobody's."""
     target = task.job.target
-    for path in target.folder.glob(f".{target.prefix}.tmp-*"):
-        atomic.remove(path)
+    record = task.ledger.path(task.scan)
+    for folder, name in ((target.folder, target.prefix), (record.parent, record.name)):
+        for path in folder.glob(f".{name}.tmp-*"):
+            atomic.remove(path)
 
 
 def _remove_former(task: Task, before: Entry | None, outputs: dict[str, int]) -> None:

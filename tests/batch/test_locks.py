@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from brainseg import atomic
 from brainseg.batch import locks
 from brainseg.batch.locks import Holder, hold
 from brainseg.errors import CannotCreateError, TemporaryError
@@ -29,7 +30,7 @@ def plant(path: Path, holder: Holder) -> None:
 
 
 def me(**changes: object) -> Holder:
-    started = locks._start_time(os.getpid())
+    started = atomic.start_time(os.getpid())
     fields = {"place": locks._place(), "pid": os.getpid(), "started": started, "token": "x"}
     return Holder(**(fields | changes))  # type: ignore[arg-type]
 
@@ -66,12 +67,33 @@ def test_a_process_number_used_again_is_not_the_holder(path: Path) -> None:
 
 def test_a_zombie_is_dead(path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
-    while locks._start_time(process.pid) is not None:
+    while atomic.start_time(process.pid) is not None:
         time.sleep(0.01)
     plant(path, me(pid=process.pid, started="1"))
     with hold(path):
         pass
     process.wait()
+
+
+def test_what_a_zombie_left_half_written_is_litter(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    while atomic.start_time(process.pid) is not None:
+        time.sleep(0.01)
+    mine = atomic.scratch_path(tmp_path / "entry.json")
+    other = mine.with_name(mine.name.replace(str(os.getpid()), str(process.pid)))
+    for path in (mine, other):
+        path.touch()
+    atomic.sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine]
+    process.wait()
+
+
+def test_locks_of_the_dead_are_swept_and_those_of_the_living_stay(path: Path) -> None:
+    plant(path, me(pid=dead_pid()))
+    living = path.with_name("sub-02_T1w.lock")
+    plant(living, me())
+    locks.sweep(path.parent)
+    assert list(path.parent.iterdir()) == [living]
 
 
 @pytest.mark.parametrize("content", ["elsewhere", "damaged"])
