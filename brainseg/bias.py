@@ -148,8 +148,8 @@ class LogField:
         self._basis = products.reshape(len(used), -1)
         squares = waves[0][:, None, None] ** 2 + waves[1][:, None] ** 2 + waves[2] ** 2
         self._bending = squares.ravel() ** 2
-        self._coefficients = np.zeros(squares.shape)
         self._at = at
+        self._set(np.zeros(squares.shape))
         self._steps = 0
         self._flat = False
 
@@ -178,20 +178,23 @@ class LogField:
         normal = (self._basis.T * weight) @ self._basis
         normal.flat[:: len(c) + 1] += penalty
         c = c + np.linalg.solve(normal, self._basis.T @ force - penalty * c)
-        self._coefficients = c.reshape(self._coefficients.shape)
+        self._set(c.reshape(self._coefficients.shape))
 
     def flatten(self) -> None:
         """Take the field back to zero, and let no step move it again."""
-        self._coefficients[:] = 0
+        self._set(np.zeros_like(self._coefficients))
         self._flat = True
 
     def at_samples(self) -> NDArray[np.float64]:
         """Return the log field at the samples, shape (n,)."""
+        return self._at_samples
+
+    def _set(self, coefficients: NDArray[np.float64]) -> None:
+        self._coefficients = coefficients
         plane = np.einsum("abc,ia->ibc", self._coefficients, self._axes[0])
         line = np.einsum("ibc,jb->ijc", plane, self._axes[1])
         i, j, k = self._at
-        values: NDArray[np.float64] = np.einsum("nc,nc->n", line[i, j], self._axes[2][k])
-        return values
+        self._at_samples: NDArray[np.float64] = np.einsum("nc,nc->n", line[i, j], self._axes[2][k])
 
     def on_grid(self) -> NDArray[np.float32]:
         """Return the log field on the whole grid, shape (I, J, K)."""

@@ -16,17 +16,16 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class HeadScan:
-    """The scan at about 2 mm, clipped and scaled to 0..1, with its head's place."""
+    """The scan at about 2 mm, clipped and scaled to 0..1."""
 
     data: NDArray[np.float32]
     factors: tuple[int, int, int]
     zooms: FloatArray
     offset: FloatArray
-    vertex: FloatArray
 
     @classmethod
     def prepare(cls, data: Array, zooms: tuple[float, float, float]) -> HeadScan:
-        """Average to about 2 mm, clip and find the vertex."""
+        """Average to about 2 mm and clip."""
         i, j, k = (max(1, round(1.999 / z)) for z in zooms)
         factors = (i, j, k)
         small = shrink(data, factors)
@@ -35,7 +34,7 @@ class HeadScan:
         small = np.clip((small - low) / (float(high - low) or 1.0), 0, 1).astype(np.float32)
         coarse = np.array(zooms) * factors
         offset = (np.array(factors) - 1) / 2 * np.array(zooms)
-        return cls(small, factors, coarse, offset, _vertex(small, coarse) + offset)
+        return cls(small, factors, coarse, offset)
 
     def of(self, data: Array) -> HeadScan:
         """Put another map of the same head in its place: averaged likewise, values as they are."""
@@ -49,7 +48,7 @@ class HeadScan:
         first = np.array([s.start for s in box])[:, None]
         voxels = np.indices(shape).reshape(3, -1) + first
         index = self.index(matrix[:3, :3] @ voxels + matrix[:3, 3:])
-        values = sample(self.data, index).reshape(shape).astype(np.float32)
+        values = sample(self.data[None], index)[0].reshape(shape)
         return values, self.seen(index).reshape(shape).astype(np.float32)
 
     def index(self, at: FloatArray) -> FloatArray:
@@ -63,20 +62,21 @@ class HeadScan:
         out: BoolArray = np.all((index > -0.5) & (index < last), axis=0)
         return out
 
-
-def _vertex(small: FloatArray, zooms: FloatArray) -> FloatArray:
-    """Middle of the head's top, in mm: where the uppermost 10 cm of foreground are centred."""
-    mid = float(small.mean())
-    for _ in range(20):  # Ridler & Calvard's threshold: halfway between the two means
-        above = small > mid
-        if not above.any():  # one value throughout: nothing stands out of the background
-            break
-        mid = float(small[above].mean() + small[~above].mean()) / 2
-    head = small > mid
-    area = head.sum(axis=(0, 1)) * zooms[0] * zooms[1]
-    large = np.flatnonzero(area > 0.2 * area.max())
-    top = large[-1] if large.size else small.shape[2] - 1
-    cap = head[:, :, max(0, top - int(100 / zooms[2])) : top + 1]
-    where = np.argwhere(cap)
-    middle = where.mean(axis=0) if len(where) else (np.array(small.shape) - 1) / 2
-    return np.array([middle[0] * zooms[0], middle[1] * zooms[1], top * zooms[2]])
+    def vertex(self) -> FloatArray:
+        """Middle of the head's top, in mm: where the uppermost 10 cm of foreground are centred."""
+        small, zooms = self.data, self.zooms
+        mid = float(small.mean())
+        for _ in range(20):  # Ridler & Calvard's threshold: halfway between the two means
+            above = small > mid
+            if not above.any():  # one value throughout: nothing stands out of the background
+                break
+            mid = float(small[above].mean() + small[~above].mean()) / 2
+        head = small > mid
+        area = head.sum(axis=(0, 1)) * zooms[0] * zooms[1]
+        large = np.flatnonzero(area > 0.2 * area.max())
+        top = large[-1] if large.size else small.shape[2] - 1
+        cap = head[:, :, max(0, top - int(100 / zooms[2])) : top + 1]
+        where = np.argwhere(cap)
+        middle = where.mean(axis=0) if len(where) else (np.array(small.shape) - 1) / 2
+        out: FloatArray = np.array([middle[0], middle[1], top]) * zooms + self.offset
+        return out

@@ -19,3 +19,8 @@ def each(work: Callable[[S], T], parts: Iterable[S], threads: int) -> list[T]:
         return [work(part) for part in parts]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, parts))
+
+
+def parts(n: int, size: int) -> list[slice]:
+    """Cut `n` rows into parts of `size`, the last one shorter."""
+    return [slice(i, min(i + size, n)) for i in range(0, n, size)]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from brainseg.atlas import BRAIN, Atlas, load_atlas
 from brainseg.head_scan import HeadScan
-from brainseg.masking import bounding_box
 from brainseg.metrics import dice
 from brainseg.parallel import each
 from brainseg.registration import (
     Registration,
     brain_box,
     carry,
+    carry_brain,
     on_whole_grid,
     register_atlas,
 )
@@ -74,9 +74,9 @@ def place_atlas(
 
     Returns
     -------
-    ndarray of float32, shape (7, I, J, K), or None
+    ndarray of float32, shape (7, n_mask), or None
         In the order of `brainseg.atlas.BRAIN` (CSF, cortical grey, white, deep grey, brain stem,
-        cerebellar grey, cerebellar white); they sum to 1 in the mask and are 0 outside of it.
+        cerebellar grey, cerebellar white); they sum to 1 in each voxel of the mask.
         None where the atlas does not meet the mask, so that it cannot be trusted.
 
     References
@@ -84,27 +84,31 @@ def place_atlas(
     Ashburner & Friston, NeuroImage 2005, doi:10.1016/j.neuroimage.2005.02.018.
     """
     atlas = load_atlas() if atlas is None else atlas
-    first = start or register_atlas(
-        volume.data, atlas, zooms=volume.zooms, brain=mask, threads=threads
-    )
+    first = start or register_atlas(volume.data, atlas, zooms=volume.zooms, brain=mask)
     field = _refine(volume, mask, atlas, first, threads)
     refined = Registration(first.matrix, field, first.intensities, first.explained)
-    maps = np.stack([atlas.of(name) for name in BRAIN])
-    box = bounding_box(mask)
-    inside = mask[box]
-    found = carry(
-        maps, refined, atlas, shape=volume.shape, zooms=volume.zooms, box=box, threads=threads
-    )
-    agreement = dice(found.sum(axis=0) > 0.5, inside)
-    log.debug("the placed atlas agrees with the mask by Dice %.3f", agreement)
-    if agreement < LEAST_AGREEMENT:
+    if _agreement(refined, atlas, volume, mask, threads) < LEAST_AGREEMENT:
         return None
+    maps = np.stack([atlas.of(name) for name in BRAIN])
+    found = carry(maps, refined, atlas, mask, zooms=volume.zooms, threads=threads)
     usual = maps.sum(axis=(1, 2, 3), dtype=np.float64)
-    found += FLOOR * (usual / usual.sum()).astype(np.float32)[:, None, None, None]
-    found *= inside / found.sum(axis=0)
-    out = np.zeros((len(BRAIN), *mask.shape), np.float32)
-    out[:, *box] = found
-    return out
+    found += FLOOR * (usual / usual.sum()).astype(np.float32)[:, None]
+    found /= found.sum(axis=0)
+    return found
+
+
+def _agreement(
+    placed: Registration, atlas: Atlas, volume: Volume, mask: BoolArray, threads: int
+) -> float:
+    """Dice of the placed atlas' brain and the mask, both at about 2 mm."""
+    i, j, k = (max(1, round(1.999 / z)) for z in volume.zooms)
+    small = mask[::i, ::j, ::k]
+    x, y, z = volume.zooms
+    zooms = (x * i, y * j, z * k)
+    brain = carry_brain(placed, atlas, shape=small.shape, zooms=zooms, threads=threads)
+    agreement = dice(brain > 0.5, small)
+    log.debug("the placed atlas agrees with the mask by Dice %.3f", agreement)
+    return agreement
 
 
 def _refine(
@@ -127,7 +131,7 @@ def _refine(
         bent = np.stack(each(functools.partial(pull, field=field), maps, threads))
         posteriors = _posteriors(level, inside, bent)
         fixed, moving = (
-            smooth(np.stack([m[list(c)].sum(axis=0) for c in CHANNELS]), blur, threads)
+            smooth(np.stack([m[list(c)].sum(axis=0) for c in CHANNELS]), blur)
             for m in (posteriors, maps)
         )
         field = demons(
@@ -137,7 +141,6 @@ def _refine(
             iterations=iterations,
             fluid=1.0,
             elastic=1.0,
-            threads=threads,
         )
     return on_whole_grid(field, box, atlas)
 

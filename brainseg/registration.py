@@ -8,6 +8,7 @@ one thread and with no random numbers, so that the same scan gives the same bits
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ from threadpoolctl import threadpool_limits
 from brainseg.atlas import BRAIN, Atlas
 from brainseg.head_scan import HeadScan
 from brainseg.masking import bounding_box
-from brainseg.parallel import each
+from brainseg.parallel import each, parts
 from brainseg.volume import Array, BoolArray, FloatArray
-from brainseg.warping import demons, enlarge, pull, sample, shrink, smooth
+from brainseg.warping import SLAB_VOXELS, demons, enlarge, pull, sample, shrink, smooth
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,6 @@ def register_atlas(
     zooms: tuple[float, float, float],
     brain: BoolArray | None = None,
     warp: bool = True,
-    threads: int = 1,
 ) -> Registration:
     """Find the atlas in the scan of a head.
 
@@ -79,17 +79,16 @@ def register_atlas(
         scan that is stripped already.
     warp : bool
         Whether the non-linear step follows the affine one.
-    threads : int
-        Threads at most; the result does not depend on it.
     """
     scan = HeadScan.prepare(data if brain is None else _lifted(data, brain), zooms)
     # sums of matrix products may be split differently on another number of threads
     with threadpool_limits(1, user_api="blas"):
-        problem = _Problem.prepare(scan, atlas, stride=3, sigma=8.0)
+        coarse = _Coarse.of(atlas)
+        problem = _Problem.prepare(scan, coarse, stride=3, sigma=8.0)
         starts = _search(problem, atlas) if brain is None else _from_mask(brain, atlas, zooms)
-        matrix, intensities, explained = _place(problem, starts, atlas)
+        matrix, intensities, explained = _place(problem, starts, coarse)
     log.debug("affine atlas fit explains %.3f of the variance", explained)
-    field = _bend(scan, atlas, matrix, intensities, threads) if warp else None
+    field = _bend(scan, atlas, matrix, intensities) if warp else None
     return Registration(matrix, field, intensities, explained)
 
 
@@ -97,49 +96,93 @@ def carry(
     maps: FloatArray,
     registration: Registration,
     atlas: Atlas,
+    inside: BoolArray,
     *,
-    shape: tuple[int, int, int],
     zooms: tuple[float, float, float],
-    box: tuple[slice, slice, slice] | None = None,
     threads: int = 1,
 ) -> NDArray[np.float32]:
-    """Resample maps that lie on the atlas grid onto the scan's grid.
+    """Read maps that lie on the atlas grid at voxels of the scan.
 
     Parameters
     ----------
     maps : ndarray, shape (C, i, j, k)
         Maps on the atlas grid; outside of it they continue with their border values.
-    shape, zooms
-        The scan's grid.
-    box : tuple of slice, optional
-        The part of the grid that is wanted; all of it if left out.
+    registration, atlas
+        Where the atlas lies.
+    inside : ndarray of bool, shape (I, J, K)
+        The voxels that are wanted, on the scan's grid.
+    zooms : tuple of float
+        Of the scan.
 
     Returns
     -------
-    ndarray of float32, shape (C, I, J, K), that of the box if there is one
+    ndarray of float32, shape (C, n)
+        In C order of the grid.
     """
-    to_atlas = np.linalg.inv(registration.matrix) @ np.diag([*zooms, 1.0])
-    if box is not None:
-        to_atlas[:3, 3] += to_atlas[:3, :3] @ [s.start for s in box]
-        i, j, k = box
-        shape = (i.stop - i.start, j.stop - j.start, k.stop - k.start)
-    out = np.empty((len(maps), *shape), np.float32)
+    bent = _bent(maps, registration, threads)
+    to_atlas = _to_atlas(registration, zooms)
+    flat = np.flatnonzero(inside)
+    out = np.empty((len(maps), len(flat)), np.float32)
 
-    def bring(channel: int) -> None:
-        bent, field = maps[channel], registration.field
-        if field is not None:
-            bent = pull(bent, field)
-        ndimage.affine_transform(
-            bent,
-            to_atlas[:3, :3],
-            to_atlas[:3, 3],
-            shape,
-            output=out[channel],
-            order=1,
-            mode="nearest",
+    def read(rows: slice) -> None:
+        voxels = np.stack(np.unravel_index(flat[rows], inside.shape)).astype(float)
+        out[:, rows] = sample(bent, to_atlas[:3, :3] @ voxels + to_atlas[:3, 3:])
+
+    each(read, parts(len(flat), SLAB_VOXELS), threads)
+    return out
+
+
+def carry_brain(
+    registration: Registration,
+    atlas: Atlas,
+    *,
+    shape: tuple[int, int, int],
+    zooms: tuple[float, float, float],
+    threads: int = 1,
+) -> NDArray[np.float32]:
+    """Return the atlas' probability of the brain on the scan's grid.
+
+    Returns
+    -------
+    ndarray of float32, shape (I, J, K)
+    """
+    (bent,) = _bent(atlas.of(*BRAIN)[None], registration, threads)
+    near = bounding_box(bent > 0.01, margin=1)
+    corners = np.array(list(itertools.product(*((s.start, s.stop - 1) for s in near)))).T
+    there = registration.matrix[:3, :3] @ corners + registration.matrix[:3, 3:]
+    there /= np.array(zooms)[:, None]
+    low = np.clip(np.floor(there.min(axis=1)), 0, shape).astype(int)
+    high = np.clip(np.ceil(there.max(axis=1)) + 1, low, shape).astype(int)
+    to_atlas = _to_atlas(registration, zooms)
+    out = np.zeros(shape, np.float32)
+
+    def read(planes: slice) -> None:
+        start = np.array([planes.start, low[1], low[2]])
+        part = out[planes, low[1] : high[1], low[2] : high[2]]
+        matrix, shift = to_atlas[:3, :3], to_atlas[:3, :3] @ start + to_atlas[:3, 3]
+        part[:] = ndimage.affine_transform(
+            bent, matrix, shift, part.shape, output=np.float32, order=1, mode="nearest"
         )
 
-    each(bring, range(len(maps)), threads)
+    if (high > low).all():
+        each(
+            read,
+            [slice(low[0] + p.start, low[0] + p.stop) for p in parts(high[0] - low[0], 16)],
+            threads,
+        )
+    return out
+
+
+def _bent(maps: FloatArray, registration: Registration, threads: int) -> NDArray[np.float32]:
+    field = registration.field
+    if field is None:
+        return np.asarray(maps, np.float32)
+    return np.stack(each(functools.partial(pull, field=field), maps, threads))
+
+
+def _to_atlas(registration: Registration, zooms: tuple[float, float, float]) -> Matrix:
+    """Voxel indices of the scan to those of the atlas."""
+    out: Matrix = np.linalg.solve(registration.matrix, np.diag([*zooms, 1.0])).astype(np.float64)
     return out
 
 
@@ -152,6 +195,22 @@ class _Explained:
     index: FloatArray
     means: FloatArray
     residual: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Coarse:
+    """The atlas at twice its voxel size, and the weight of each place in the affine fit."""
+
+    atlas: Atlas
+    maps: NDArray[np.float32]
+    near: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, atlas: Atlas) -> _Coarse:
+        """Scalp and skull steer the fit; face and neck differ too much between heads."""
+        maps = np.stack([shrink(p, [2] * 3) for p in atlas.probabilities])
+        near = ndimage.grey_dilation(maps[: len(BRAIN)].sum(axis=0), size=7)
+        return cls(atlas, maps, np.clip(ndimage.gaussian_filter(near, 1.0), 0, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,19 +232,16 @@ class _Problem:
     projector: FloatArray
 
     @classmethod
-    def prepare(cls, scan: HeadScan, atlas: Atlas, *, stride: int, sigma: float) -> _Problem:
+    def prepare(cls, scan: HeadScan, coarse: _Coarse, *, stride: int, sigma: float) -> _Problem:
         """Blur both sides with `sigma` mm and take every `stride`-th voxel of the atlas at 4 mm."""
-        small = np.stack([shrink(p, [2] * 3) for p in atlas.probabilities])
-        # scalp and skull steer the fit, face and neck differ too much between heads
-        near = ndimage.grey_dilation(small[: len(BRAIN)].sum(axis=0), size=7)
-        near = np.clip(ndimage.gaussian_filter(near, 1.0), 0, 1)
-        pick = np.zeros(near.shape, bool)
+        pick = np.zeros(coarse.near.shape, bool)
         pick[::stride, ::stride, ::stride] = True
-        pick &= near > 0.05
+        pick &= coarse.near > 0.05
         # voxel i at 4 mm is the mean of voxels 2i and 2i + 1
         points = 2.0 * np.argwhere(pick).T + 0.5
-        weight = near[pick].astype(float)
-        classes = smooth(small, sigma / (2 * atlas.zoom))[:, pick].T.astype(float)
+        weight = coarse.near[pick].astype(float)
+        smoothed = smooth(coarse.maps, sigma / (2 * coarse.atlas.zoom))
+        classes = smoothed[:, pick].T.astype(float)
         gram = classes.T @ (classes * weight[:, None])
         gram += np.eye(len(gram)) * 1e-4 * np.trace(gram) / len(gram)
         blurred = ndimage.gaussian_filter(scan.data, sigma / scan.zooms, truncate=3.0)
@@ -196,9 +252,9 @@ class _Problem:
             scan,
             blurred,
             slope,
-            atlas.zoom,
+            coarse.atlas.zoom,
             points,
-            points - atlas.centre[:, None],
+            points - coarse.atlas.centre[:, None],
             classes,
             weight,
             np.linalg.solve(gram, (classes * weight[:, None]).T),
@@ -207,7 +263,7 @@ class _Problem:
     def explain(self, matrix: Matrix) -> _Explained:
         """Fit the classes' intensities for a place of the atlas."""
         index = self.scan.index(matrix[:3, :3] @ self.points + matrix[:3, 3:])
-        values = sample(self.smoothed, index)
+        values = sample(self.smoothed[None], index)[0]
         means = self.projector @ values
         residual = values - self.classes @ means
         spread = values - np.average(values, weights=self.weight)
@@ -224,7 +280,7 @@ class _Problem:
         generators = _generators(dof)
         now = self.explain(matrix)
         for _ in range(steps):
-            slope = matrix[:3, :3].T @ np.stack([sample(g, now.index) for g in self.slope])
+            slope = matrix[:3, :3].T @ sample(self.slope, now.index)
             columns = np.stack(
                 [(slope * (g[:3, :3] @ self.centred + g[:3, 3:])).sum(axis=0) for g in generators],
                 axis=1,
@@ -294,11 +350,12 @@ def _search(problem: _Problem, atlas: Atlas) -> list[Matrix]:
     crown = float(np.flatnonzero((atlas.of(*BRAIN) > 0.5).any(axis=(0, 1)))[-1])
     # scalp and skull above the brain take about 12 mm
     drop = (crown - atlas.centre[2]) * atlas.zoom + 12.0
+    vertex = problem.scan.vertex()
     grid = [
         _pose(
             atlas,
             atlas.centre,
-            problem.scan.vertex + np.array([x, y, z - drop * size]),
+            vertex + np.array([x, y, z - drop * size]),
             (tilt, 0, 0),
             size,
         )
@@ -357,20 +414,18 @@ def _lifted(data: Array, brain: BoolArray) -> NDArray[np.float32]:
 
 
 def _place(
-    problem: _Problem, starts: list[Matrix], atlas: Atlas
+    problem: _Problem, starts: list[Matrix], coarse: _Coarse
 ) -> tuple[Matrix, FloatArray, float]:
     """Affine fit, coarse to fine; also the classes' intensities and the explained share."""
     fits = [problem.descend(m, dof=7, steps=10) for m in starts]
     matrix = max(fits, key=lambda fit: fit[1])[0]
     for stride, sigma, dof, steps in ((2, 5.0, 7, 12), (2, 4.0, 12, 15), (1, 2.0, 12, 6)):
-        finer = _Problem.prepare(problem.scan, atlas, stride=stride, sigma=sigma)
+        finer = _Problem.prepare(problem.scan, coarse, stride=stride, sigma=sigma)
         matrix, explained = finer.descend(matrix, dof=dof, steps=steps)
     return matrix, finer.explain(matrix).means, explained
 
 
-def _bend(
-    scan: HeadScan, atlas: Atlas, matrix: Matrix, means: FloatArray, threads: int
-) -> NDArray[np.float32]:
+def _bend(scan: HeadScan, atlas: Atlas, matrix: Matrix, means: FloatArray) -> NDArray[np.float32]:
     """Non-linear step around the brain on the atlas grid: 4 mm, then 2 mm."""
     box = brain_box(atlas)
     fixed, seen = scan.onto(atlas, matrix, box)
@@ -391,7 +446,6 @@ def _bend(
             fluid=1.0,
             elastic=1.5,
             weight=known,
-            threads=threads,
         )
     assert field is not None
     return on_whole_grid(field, box, atlas)

@@ -135,7 +135,7 @@ def fit(
     near their common one, weights off zero. It is normal-inverse-Wishart and Dirichlet, recentred
     on the ties at each step. Only pure grey and white drive the fields. Where a field ends too weak
     to be a coil's (`brainseg.bias.LEAST_SD`), it is anatomy, tissue that is brighter here than
-    there, and the fit is made again without it.
+    there, and the fit goes on without it.
 
     Parameters
     ----------
@@ -149,25 +149,26 @@ def fit(
     flair : int, optional
         Channel of a FLAIR scan: what no tissue explains there teaches nothing about tissues.
     """
-    found = _climb(values, components, places, fields, flair)
+    start = _State.of(_corrected(values, fields), components, places)
+    found, state = _climb(values, start, places, fields, flair)
     weak = [field for field in fields if field.at_samples().std() < LEAST_SD]
     if not weak:
         return found
     for field in weak:
         field.flatten()
-    return _climb(values, components, places, fields, flair)
+    return _climb(values, state, places, fields, flair)[0]
 
 
 def _climb(
     values: Floats,
-    components: tuple[Component, ...],
+    state: _State,
     places: NDArray[np.float32] | None,
     fields: Sequence[LogField],
     flair: int | None,
-) -> Fitted:
-    """EM from a start on the histogram, and the fields from where they are."""
+) -> tuple[Fitted, _State]:
+    """EM from a state, and the fields from where they are."""
+    components = state.components
     corrected = _corrected(values, fields)
-    state = _Start.of(corrected, components, places)
     history: list[float] = []
     converged = False
     for step in range(_STEPS):
@@ -193,7 +194,8 @@ def _climb(
         for channel, field in enumerate(fields):
             _move(field, channel, corrected, resp, state)
         corrected = _corrected(values, fields)
-    return Fitted(state.weights, state.means, state.covariances, tuple(history), converged)
+    found = Fitted(state.weights, state.means, state.covariances, tuple(history), converged)
+    return found, state
 
 
 def _corrected(values: Floats, fields: Sequence[LogField]) -> Floats:
@@ -205,22 +207,23 @@ def _corrected(values: Floats, fields: Sequence[LogField]) -> Floats:
     return out
 
 
-def _move(field: LogField, channel: int, values: Floats, resp: Floats, state: _Start) -> None:
+def _move(field: LogField, channel: int, values: Floats, resp: Floats, state: _State) -> None:
     """One Gauss-Newton step of a field, driven by the residuals of the pure tissues."""
     pure = [k for k, c in enumerate(state.components) if c.pure]
-    x = values[:, channel, None]
     mean, variance = state.means[pure, channel], state.covariances[pure, channel, channel]
     gap = max(float(np.ptp(mean)), 1e-3)
     # What a field must not follow is anatomy, which grows with contrast, not with noise: so the
     # residuals are measured in units of the gap between grey and white.
     r = resp[:, pure] * (variance.max() / gap**2)
-    gradient = (r * ((x - mean) * x / variance - 1)).sum(axis=1)
-    curvature = (r * x**2 / variance).sum(axis=1)
+    x = values[:, channel]
+    # the sum over the pure tissues of r (x (x - mean) / variance - 1), and of r x^2 / variance
+    curvature = x**2 * (r @ (1 / variance))
+    gradient = curvature - x * (r @ (mean / variance)) - r.sum(axis=1)
     field.step(gradient, curvature)
 
 
 @dataclass(frozen=True, eq=False)
-class _Start:
+class _State:
     """The parameters on their way through EM, with the three anchors that tie them."""
 
     components: tuple[Component, ...]
@@ -233,7 +236,7 @@ class _Start:
     @classmethod
     def of(
         cls, values: Floats, components: tuple[Component, ...], places: NDArray[np.float32] | None
-    ) -> _Start:
+    ) -> _State:
         """Start from the first channel's histogram; other channels follow its tissues."""
         n, d = values.shape
         m = len(components)
@@ -260,13 +263,15 @@ class _Start:
             covariances[:, channel, channel] = max(residual, _MIN_VARIANCE)
         return cls(components, shares, anchors, weights, means, covariances)
 
-    def maximise(self, x: Floats, resp: Floats, mixing: Floats | None) -> _Start:
+    def maximise(self, x: Floats, resp: Floats, mixing: Floats | None) -> _State:
         """M-step: moments, ties of means and covariances, mixing weights."""
         n, d = x.shape
         m = len(self.components)
         tied = np.array([c.name in _CEREBRUM for c in self.components])
         size = resp.sum(axis=0) + 1e-9
-        centres = (resp.T @ x) / size[:, None]
+        sums = resp.T @ x
+        squares = (resp.T @ (x[:, :, None] * x[:, None]).reshape(n, d * d)).reshape(m, d, d)
+        centres = sums / size[:, None]
         anchors = self.anchors.copy()
         for channel in range(d):
             precision = np.where(tied, size / self.covariances[:, channel, channel], 0)
@@ -284,10 +289,10 @@ class _Start:
         kappa = np.where(tied, _MEAN_TIE, 0.1) * n / len(INTENSITY)
         nu = np.where(tied, _COVARIANCE_TIE, 0.05) * n / len(INTENSITY)
         means = (size[:, None] * centres + kappa[:, None] * expected) / (size + kappa)[:, None]
-        scatter = np.empty((m, d, d))
-        for k in range(m):
-            residual = x - means[k]
-            scatter[k] = (residual * resp[:, k, None]).T @ residual
+        # about the new means; intensities are about 0..1, so that squares lose nothing
+        cross = means[:, :, None] * sums[:, None]
+        scatter = squares - cross - cross.transpose(0, 2, 1)
+        scatter += size[:, None, None] * means[:, :, None] * means[:, None]
         common = self._common(scatter, size, tied, anchors)
         covariances = (scatter + nu[:, None, None] * common) / (size + nu)[:, None, None]
         covariances += _MIN_VARIANCE * np.eye(d)
@@ -302,7 +307,7 @@ class _Start:
             wall = np.array([c.shares[0] > 0 and c.shares[2] > 0 for c in self.components])
             weights[wall] = 0.3 * weights[self._of("white")]
             weights /= weights.sum()
-        return _Start(self.components, self.shares, anchors, weights, means, covariances)
+        return _State(self.components, self.shares, anchors, weights, means, covariances)
 
     def _of(self, name: str) -> int:
         return [c.name for c in self.components].index(name)

@@ -145,8 +145,8 @@ def fit_tissues(
     channels : mapping of name to ndarray, shape (I, J, K), optional
         Further contrasts on the same grid. With one called ``FLAIR``, lesion candidates are
         looked for, and are kept out of what is learnt of the tissues.
-    spatial_prior : ndarray of float32, shape (7, I, J, K), optional
-        Probabilities of `brainseg.atlas.BRAIN` on the scan's grid.
+    spatial_prior : ndarray of float32, shape (7, n_mask), optional
+        Probabilities of `brainseg.atlas.BRAIN` in the voxels of the mask.
     progress : callable, optional
         Is told the name of each step.
 
@@ -161,10 +161,7 @@ def fit_tissues(
         raise UsageError("--tissues anatomical needs the head atlas; it was not placed on the scan")
     tell = progress or (lambda _: None)
     scan = Scan.prepare([data, *(channels or {}).values()], mask, len(table))
-    atlas = None
-    if spatial_prior is not None:
-        i, j, k = scan.box
-        atlas = spatial_prior[:, i, j, k]
+    atlas = spatial_prior
     named = prior == "tied" and table.name in ANATOMY
     flair = None
     if named and "FLAIR" in (channels or {}):
@@ -229,7 +226,7 @@ def _fit_named(
     """Fit the tied components, and the bias fields if wanted, to a sample of the voxels."""
     components = components_for(table, placed=atlas is not None)
     at = scan.sample(SAMPLES)
-    places = None if atlas is None else place(components, atlas[:, at[0], at[1], at[2]])
+    places = None if atlas is None else place(components, atlas[:, scan.rows(at)])
     fields: list[LogField] = []
     if with_field:
         fields = [LogField(scan.inside.shape, zooms, at) for _ in scan.channels]

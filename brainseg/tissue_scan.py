@@ -85,6 +85,11 @@ class Scan:
         # A mask thinner than the lattice is small enough to be taken whole.
         return np.nonzero(lattice if lattice.sum() >= 1000 else self.inside)
 
+    def rows(self, at: Index) -> NDArray[np.intp]:
+        """Return the positions of indices of the box among the voxels of the mask."""
+        flat = np.ravel_multi_index(at, self.inside.shape)
+        return np.searchsorted(np.flatnonzero(self.inside), flat)
+
     def correct(self, log_fields: Sequence[NDArray[np.float32]]) -> None:
         """Divide each channel by its field."""
         for channel, field in zip(self.channels, log_fields, strict=True):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainseg.lesions import in_white_matter, log_unexplained
 from brainseg.neighbourhood import mean_field
-from brainseg.parallel import each
+from brainseg.parallel import each, parts
 from brainseg.partial_volume import component_shares, expected_fractions
 from brainseg.tissue_model import Floats, Model, log_mixing, place
 from brainseg.tissue_scan import Scan
@@ -19,7 +19,7 @@ from brainseg.tissue_scan import Scan
 T = TypeVar("T")
 
 # Small enough that a part's arrays stay near the processor.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 # Log-evidence of what is impossible; far enough from 0, near enough for float32.
 _NEVER = -60.0
 
@@ -70,8 +70,8 @@ def decide(
         Voxel sizes in mm.
     strength : float
         Of the neighbourhood, see `brainseg.neighbourhood.mean_field`.
-    atlas : ndarray of float32, shape (7, i, j, k), optional
-        Spatial prior on the grid of the box.
+    atlas : ndarray of float32, shape (7, n), optional
+        Spatial prior of the voxels inside the mask.
     flair : int, optional
         Channel of a FLAIR scan: lesion candidates are looked for, and count as white matter,
         which they are a disease of.
@@ -86,7 +86,7 @@ def decide(
         evidence = _white_where(lesions, evidence, model.groups[_white(model)])
     shape = (len(evidence), *scan.inside.shape)
     posterior = mean_field(
-        evidence.reshape(shape), scan.inside, zooms=zooms, strength=strength
+        evidence.reshape(shape), scan.inside, zooms=zooms, strength=strength, threads=threads
     ).reshape(len(evidence), -1)
     groups = np.array(model.groups)
     parents = np.eye(3, dtype=np.float32)[list(model.parents)]
@@ -131,11 +131,10 @@ def _evidence(
     logs = np.empty((len(flat), len(groups)), np.float32)
     rows = n_groups + (flair is not None)
     evidence = np.zeros((rows, scan.inside.size), np.float32)
-    maps = None if atlas is None else atlas.reshape(len(atlas), -1)
 
     def weigh(rows: slice) -> None:
         at = flat[rows]
-        places = None if maps is None else place(model.components, maps[:, at])
+        places = None if atlas is None else place(model.components, atlas[:, rows])
         values = scan.values(at)
         joint = model.log_joint(values, places)
         top = joint.max(axis=1, keepdims=True)
@@ -158,7 +157,7 @@ def _evidence(
 
 def _each(work: Callable[[slice], T], n: int, threads: int) -> list[T]:
     """Do `n` rows in chunks."""
-    return each(work, [slice(i, i + _CHUNK) for i in range(0, n, _CHUNK)], threads)
+    return each(work, parts(n, _CHUNK), threads)
 
 
 def _lesions(
@@ -174,7 +173,11 @@ def _lesions(
     # Of CSF, grey and white, whatever the table: the cerebellum has lesions of white matter, too.
     evidence, _ = _evidence(scan, model, model.parents, atlas, threads, flair)
     posterior = mean_field(
-        evidence.reshape(-1, *scan.inside.shape), scan.inside, zooms=zooms, strength=strength
+        evidence.reshape(-1, *scan.inside.shape),
+        scan.inside,
+        zooms=zooms,
+        strength=strength,
+        threads=threads,
     )
     return in_white_matter(posterior[-1], posterior[:-1], zooms).ravel()
 

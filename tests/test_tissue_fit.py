@@ -165,7 +165,7 @@ def test_anatomical_tissues_follow_the_atlas() -> None:
     block = (truth == 2) & (np.indices(data.shape)[2] < 12)
     atlas[1][block] = 0.02
     atlas[3][block] = 0.9
-    result = fit(data, mask, "anatomical", spatial_prior=atlas)
+    result = fit(data, mask, "anatomical", spatial_prior=atlas[:, mask])
     assert dice(result.labels == 4, block[mask]) > 0.85
     assert dice(result.labels == 3, (truth == 3)[mask]) > 0.9
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainseg.atlas import BRAIN, load_atlas
+from brainseg.atlas import load_atlas
 from brainseg.errors import DataError
 from brainseg.extraction.refine import solid
 from brainseg.extraction.result import Extraction
-from brainseg.registration import carry, register_atlas
+from brainseg.registration import carry_brain, register_atlas
 from brainseg.volume import Volume
 
 
@@ -36,9 +36,8 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
         When the atlas finds no brain in the field of view.
     """
     atlas = load_atlas()
-    found = register_atlas(volume.data, atlas, zooms=volume.zooms, threads=threads)
-    brain = atlas.of(*BRAIN)[None]
-    whole = carry(brain, found, atlas, shape=volume.shape, zooms=volume.zooms)[0]
+    found = register_atlas(volume.data, atlas, zooms=volume.zooms)
+    whole = carry_brain(found, atlas, shape=volume.shape, zooms=volume.zooms, threads=threads)
     if not (whole > 0.5).any():
         raise DataError("the atlas finds no brain in this scan")
     mask = solid(whole > 0.5)
