@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 ROUTES = ("fused", "network", "atlas", "deepbet")
 BRAIN_THROUGHOUT = 0.85
-"""Dice of a route's mask with the only body in a scan above which the body is a brain; a whole
-head's brain has less than 0.75 of it."""
+"""Dice of the network's mask with the only body in a scan above which the body is a brain; a
+whole head's brain has less than 0.75 of it."""
 FALLBACK = {"fused": "atlas", "network": "atlas", "atlas": "network", "deepbet": "network"}
 
 
@@ -71,13 +71,10 @@ def extract_brain(
     """
     if route not in ROUTES:
         raise UsageError(f"--brain-extraction: {route!r} is not known; use {', '.join(ROUTES)}")
+    stripped = _if_stripped(volume, threads, seed)
+    if stripped is not None:
+        return stripped
     first, doubts = _judged(volume, route, threads, seed)
-    body = find_body(volume)
-    if body is not None and (first is None or dice(first.mask, body) > BRAIN_THROUGHOUT):
-        note = "the scan is skull-stripped already: its mask is what is there"
-        checks = plausibility.measure(volume, body)
-        if not plausibility.doubts(checks, None):
-            return Extraction(body, "stripped", warnings=(note,), checks=checks)
     if first is not None and not doubts:
         return first
     other = FALLBACK[route]
@@ -90,6 +87,21 @@ def extract_brain(
             checks["agreement"] = dice(first.mask, second.mask)
         return replace(second, warnings=(*second.warnings, note), checks=checks)
     return _less_bad(first, doubts, second, second_doubts)
+
+
+def _if_stripped(volume: Volume, threads: int, seed: int) -> Extraction | None:
+    """Return the only body in the scan where the network takes it for a brain throughout."""
+    body = find_body(volume)
+    if body is None:
+        return None
+    seen, _ = _judged(volume, "network", threads, seed)
+    checks = plausibility.measure(volume, body)
+    if seen is not None and dice(seen.mask, body) <= BRAIN_THROUGHOUT:
+        return None
+    if plausibility.doubts(checks, None):
+        return None
+    note = "the scan is skull-stripped already: its mask is what is there"
+    return Extraction(body, "stripped", warnings=(note,), checks=checks)
 
 
 def _judged(volume: Volume, route: str, threads: int, seed: int) -> tuple[Extraction | None, str]:
