@@ -5,6 +5,8 @@
 Runs, in turn and each in a process of its own: `brainseg run` with and without its report, and
 (where antspyx is installed) ANTs' N4 followed by Atropos with six classes inside the same mask.
 The head may be padded or cropped to --shape, so that the figure belongs to a stated size.
+With --zooms 3 2 1 0.7 0.5 the head is resampled to each voxel size in mm instead, and a table says
+how seconds and memory grow with the number of voxels; nothing else is run then.
 Machines are noisy: the ratios of one run are the figures to quote, not the seconds.
 """
 
@@ -23,6 +25,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 ATROPOS = """
 import sys, ants
@@ -49,6 +52,33 @@ def to_shape(path: Path, shape: list[int], out: Path) -> Path:
     return out
 
 
+def to_zoom(path: Path, zoom: float, out: Path) -> Path:
+    """Resample a head to cubic voxels of this size in mm."""
+    image = nib.load(path)
+    factors = np.array(image.header.get_zooms()[:3]) / zoom
+    data = ndimage.zoom(np.asarray(image.dataobj, np.float32), factors, order=1)
+    affine = image.affine @ np.diag([*(1 / factors), 1.0])
+    nib.save(nib.Nifti1Image(np.rint(data).astype(np.int16), affine), out)
+    return out
+
+
+def scale(head: Path, zooms: list[float], threads: int) -> None:
+    """Print how cost grows with the number of voxels."""
+    print(f"{head.name}, {threads} threads, with report")
+    print(f"{'mm':>5}{'grid':>16}{'Mvoxels':>9}{'seconds':>9}{'us/voxel':>10}{'GB':>7}")
+    for zoom in zooms:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = to_zoom(head, zoom, Path(scratch) / "head_T1w.nii.gz")
+            shape = nib.load(path).shape
+            command = [sys.executable, "-m", "brainseg", "run", str(path), "-q",
+                       "--threads", str(threads), "-o", f"{scratch}/out"]  # fmt: skip
+            seconds, peak = measure(command, threads)
+        voxels = float(np.prod(shape))
+        grid = "x".join(map(str, shape))
+        row = f"{zoom:5.1f}{grid:>16}{voxels / 1e6:9.2f}{seconds:9.1f}"
+        print(f"{row}{seconds / voxels * 1e6:10.2f}{peak:7.2f}", flush=True)
+
+
 def measure(command: list[str], threads: int) -> tuple[float, float]:
     """Wall-clock seconds and peak memory (GB) of a command in a process of its own."""
     environment = os.environ | {
@@ -71,7 +101,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", type=int, nargs=3, metavar="N")
     parser.add_argument("--ants-python", default=sys.executable, help="a Python with antspyx")
+    parser.add_argument("--zooms", type=float, nargs="+", metavar="MM")
     args = parser.parse_args()
+    if args.zooms:
+        scale(args.head, args.zooms, args.threads)
+        return
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
