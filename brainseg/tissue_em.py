@@ -24,9 +24,12 @@ _CSF_STEP_SD = 0.3
 _MEAN_TIE, _COVARIANCE_TIE, _WEIGHT_TIE = 0.5, 0.3, 0.02
 _DEEP_SD = 0.25
 _MIN_VARIANCE = 1e-5
-_STEPS = 25
+# All steps are always made: where a threshold ended them, rounding alone could take a step more
+# or less and change 0.3 % of the labels. Forty or eighty steps gain nothing in Dice.
+_STEPS, _STEPS_WITHOUT_FIELD = 25, 12
 _CEREBRUM = frozenset(c.name for c in INTENSITY)
-_TOLERANCE = 2e-5
+# Of the likelihood per voxel and step, under which the fit is said to have converged.
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +58,7 @@ def first_anchors(values: Floats) -> Floats:
     -------
     ndarray, shape (3,)
     """
-    counts, edges = np.histogram(values, 400)
-    x, share = (edges[1:] + edges[:-1]) / 2, counts / counts.sum()
+    x, share = _histogram(values, 400)
     at = np.interp(np.linspace(0, 1, 101), np.cumsum(share), x)
     best, anchors = -np.inf, np.array([at[5], at[45], at[90]])
     for grey in (20, 30, 40, 50, 60):
@@ -67,6 +69,20 @@ def first_anchors(values: Floats) -> Floats:
             if score > best:
                 best, anchors = score, found
     return _apart(anchors, anchors)
+
+
+def _histogram(values: Floats, bins: int) -> tuple[Floats, Floats]:
+    """Bins and the share of the values in each; a value between two belongs to both.
+
+    With sharp edges the whole numbers of a scanner that lie on one would fall to either side by
+    rounding alone.
+    """
+    low, high = float(values.min()), float(values.max())
+    at = (values - low) * ((bins - 1) / max(high - low, 1e-12))
+    below = np.minimum(at.astype(np.intp), bins - 2)
+    part = at - below
+    counts = np.bincount(below, 1 - part, bins) + np.bincount(below + 1, part, bins)
+    return np.linspace(low, high, bins), counts / len(values)
 
 
 def _tied_em(x: Floats, share: Floats, grey: float, white: float) -> tuple[float, Floats]:
@@ -150,13 +166,13 @@ def fit(
         Channel of a FLAIR scan: what no tissue explains there teaches nothing about tissues.
     """
     start = _State.of(_corrected(values, fields), components, places)
-    found, state = _climb(values, start, places, fields, flair)
+    found, state = _climb(values, start, places, fields, flair, _STEPS)
     weak = [field for field in fields if field.at_samples().std() < LEAST_SD]
     if not weak:
         return found
     for field in weak:
         field.flatten()
-    return _climb(values, state, places, fields, flair)[0]
+    return _climb(values, state, places, fields, flair, _STEPS_WITHOUT_FIELD)[0]
 
 
 def _climb(
@@ -165,13 +181,13 @@ def _climb(
     places: NDArray[np.float32] | None,
     fields: Sequence[LogField],
     flair: int | None,
+    steps: int,
 ) -> tuple[Fitted, _State]:
     """EM from a state, and the fields from where they are."""
     components = state.components
     corrected = _corrected(values, fields)
     history: list[float] = []
-    converged = False
-    for step in range(_STEPS):
+    for step in range(steps):
         mixing = log_mixing(state.weights, places)
         density = log_gaussian(corrected, state.means, state.covariances)
         joint = log_joint(density, mixing)
@@ -185,15 +201,13 @@ def _climb(
         resp = resp[:, : len(components)]
         shift = sum(float(f.at_samples().mean()) for f in fields)
         history.append(float(log_prob.mean()) - shift)
-        if len(history) > (12 if fields else 5) and abs(history[-1] - history[-2]) < _TOLERANCE:
-            converged = True
-            break
-        if step == _STEPS - 1:
+        if step == steps - 1:
             break
         state = state.maximise(corrected, resp, mixing if places is not None else None)
         for channel, field in enumerate(fields):
             _move(field, channel, corrected, resp, state)
         corrected = _corrected(values, fields)
+    converged = abs(history[-1] - history[-2]) < _TOLERANCE
     found = Fitted(state.weights, state.means, state.covariances, tuple(history), converged)
     return found, state
 

@@ -9,6 +9,7 @@ from tissue_heads import MEANS, dice, small_brain
 from brainseg import tissues
 from brainseg.bias import LEAST_SD
 from brainseg.errors import DataError, UsageError
+from brainseg.tissue_em import first_anchors
 from brainseg.tissue_fit import TissueFit, fit_tissues
 
 ZOOMS = (3.0, 3.0, 3.0)
@@ -205,3 +206,13 @@ def test_oasis_brain_reaches_what_its_manual_labels_allow(shared_data: Any) -> N
     # Measured 0.92 and 0.92; FAST has 0.87 and 0.90 on such brains.
     found = scores(result, mask, truth)
     assert min(found[1:]) > 0.9
+
+
+@pytest.mark.parametrize("scale", [0.001, 1.0003, 700.0])
+def test_whole_numbers_on_the_edge_of_a_bin_do_not_move_the_start(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    means = rng.choice([40.0, 70.0, 100.0], 20_000, p=[0.2, 0.45, 0.35])
+    whole = np.clip(np.rint(rng.normal(means, 9)), 20, 120)
+    values = ((whole * scale).astype("f4") / np.float32(120 * scale)).astype(float)
+    # float32 rounds in the seventh digit; sharp edges of bins made that the third
+    np.testing.assert_allclose(first_anchors(values), first_anchors(whole / 120), rtol=1e-5)
