@@ -54,6 +54,12 @@ def grid_of(volume: Volume) -> Grid:
     return Grid(volume.shape, volume.affine, io_orientation(volume.affine), header)
 
 
+FARTHEST_MM = 1e7
+"""Farther from the origin, single precision no longer tells neighbouring voxels apart."""
+FORM_FIELDS = ("qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units")
+QFORM_FIELDS = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+
+
 def read_geometry(
     image: Any, path: Path, notes: list[str]
 ) -> tuple[nib.Nifti1Header, NDArray[np.float64]]:
@@ -71,28 +77,21 @@ def read_geometry(
             f"{path.name}: its affine is singular or not finite "
             f"(voxel sizes {', '.join(f'{c:g}' for c in columns)} mm); mend the header"
         )
+    if np.abs(affine).max() > FARTHEST_MM:
+        raise DataError(
+            f"{path.name}: its affine puts it {np.abs(affine).max():.3g} mm away; mend the header"
+        )
     source = image.header
     if isinstance(source, nib.Nifti1Header):
-        for name in (
-            "qform_code",
-            "sform_code",
-            "quatern_b",
-            "quatern_c",
-            "quatern_d",
-            "qoffset_x",
-            "qoffset_y",
-            "qoffset_z",
-            "srow_x",
-            "srow_y",
-            "srow_z",
-            "xyzt_units",
-        ):
-            header[name] = source[name]
-        pixdim = header["pixdim"]
+        # The fields of a NIfTI-2 header are wider; what overflows is of no use, see below.
         with np.errstate(over="ignore"):
+            for name in (*FORM_FIELDS, *QFORM_FIELDS):
+                header[name] = source[name]
+            pixdim = header["pixdim"]
             pixdim[0:4] = np.asarray(source["pixdim"])[0:4]
         header["pixdim"] = pixdim
-        if not int(header["qform_code"]) or not np.isfinite(pixdim[:4]).all():
+        usable = all(np.isfinite(header[name]) for name in QFORM_FIELDS)
+        if not int(header["qform_code"]) or not (usable and np.isfinite(pixdim[:4]).all()):
             header["qform_code"] = 0
             pixdim[0:4] = 1.0, *columns
             header["pixdim"] = pixdim

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -39,9 +40,14 @@ REALS = [0.0, -1.0, 1e-30, 1e30, 3.4e38, float("nan"), float("inf"), -float("inf
 
 
 def load_or_explain(path: Path) -> None:
-    """The contract: a Scan that can be written back, or one line that names the file."""
+    """The contract: a Scan that can be written back, or one line that names the file.
+
+    A library's warning would be a line that no user understands.
+    """
     try:
-        scan = nifti.load(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            scan = nifti.load(path)
     except BrainsegError as error:
         explained = error
     else:
@@ -155,6 +161,16 @@ def test_every_real_type_and_byte_order(tmp_path: Path, dtype: str, order: str) 
         nib.Nifti1Image(data.astype(order + data.dtype.str[1:]), AFFINE, header, dtype=dtype), path
     )
     assert np.array_equal(nifti.load(path).volume.data, data.astype("float32"))
+
+
+def test_a_scan_at_the_end_of_the_universe_is_refused(tmp_path: Path) -> None:
+    """NIfTI-2 has room for 1e54 mm; single precision and this program have not."""
+    far = AFFINE.copy()
+    far[0, 3] = 8.6e54
+    path = tmp_path / "far.nii"
+    nib.save(nib.Nifti2Image(np.zeros(SHAPE, "int16"), far), path)
+    with pytest.raises(DataError, match=r"far.nii: its affine puts it 8.6e\+54 mm away"):
+        nifti.load(path)
 
 
 def test_outliers_of_1e30_survive_reading(tmp_path: Path) -> None:
