@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.atlas import BRAIN, Atlas, load_atlas
+from brainseg.carrying import carry, carry_brain
 from brainseg.head_scan import HeadScan
 from brainseg.metrics import dice
 from brainseg.parallel import each
 from brainseg.registration import (
     Registration,
     brain_box,
-    carry,
-    carry_brain,
     on_whole_grid,
     register_atlas,
 )

@@ -19,6 +19,7 @@ LAYERS = [
     {"metrics", "atlas", "warping"},
     {"head_scan"},
     {"bias", "neighbourhood", "registration", "coregistration", "tissue_model", "tissue_scan"},
+    {"carrying"},
     {"priors", "extraction", "phantom", "partial_volume", "lesions"},
     {"tissue_em", "tissue_voxels"},
     {"tissue_fit"},

@@ -9,10 +9,11 @@ from threadpoolctl import threadpool_limits
 
 from brainseg import warping
 from brainseg.atlas import BRAIN, load_atlas
+from brainseg.carrying import carry, carry_brain
 from brainseg.extraction import atlas as route
 from brainseg.metrics import dice
 from brainseg.phantom import Phantom, make_phantom
-from brainseg.registration import carry, carry_brain, register_atlas
+from brainseg.registration import register_atlas
 from brainseg.volume import Volume
 
 ZOOMS = (3.0, 3.0, 3.0)

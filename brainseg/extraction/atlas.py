@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from brainseg.atlas import load_atlas
+from brainseg.carrying import carry_brain
 from brainseg.errors import DataError
 from brainseg.extraction.refine import solid
 from brainseg.extraction.result import Extraction
-from brainseg.registration import carry_brain, register_atlas
+from brainseg.registration import register_atlas
 from brainseg.volume import Volume
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from brainseg.atlas import load_atlas
+from brainseg.carrying import carry_brain
 from brainseg.extraction import network
 from brainseg.extraction.refine import LEVEL, draw
 from brainseg.extraction.result import Extraction
 from brainseg.metrics import dice
-from brainseg.registration import carry_brain, register_atlas
+from brainseg.registration import register_atlas
 from brainseg.volume import Volume
 
 LEAST_AGREEMENT = 0.85
