@@ -251,35 +251,35 @@ def _intensities(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(mean, 0, 1.2).astype("f4"), spread.astype("f4")
 
 
+# The two looks of `brainseg.extraction.network`: voxels along a side, and their sizes in mm.
+COARSE_SIDE, COARSE = 64, (3.4, 4.6)
+FINE_SIDE, FINE = 80, (2.1, 3.0)
+
 # Four of the eight half-voxel corners, a tetrahedron: partial volume at half the price.
 CORNERS = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]) * 0.25
 
 
 def synthesise(
-    head: Head, rng: np.random.Generator, size: int = 64, coarse: bool | None = None
+    head: Head, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Make one training sample.
+    """Make one training sample: one in five a whole-head view, the others centred on the brain.
 
     Parameters
     ----------
     head : Head
     rng : Generator
-    size : int
-        Voxels of the cubic grid along a side.
-    coarse : bool, optional
-        Whole-head view for finding the brain (voxels of 3.4-4.6 mm), or the view centred on the
-        brain (2.5-3.4 mm); drawn by chance when not given.
 
     Returns
     -------
     image : Tensor, shape (1, size, size, size), about 0 to 1
+        `COARSE_SIDE` or `FINE_SIDE` along a side.
     target : Tensor, shape (2, size, size, size), 0 to 1
     weight : Tensor, shape (1, size, size, size)
         0 outside the field of view.
     """
-    if coarse is None:
-        coarse = bool(rng.random() < 0.2)
-    voxel = rng.uniform(3.4, 4.6) if coarse else rng.uniform(2.5, 3.4)
+    coarse = bool(rng.random() < 0.2)
+    size = COARSE_SIDE if coarse else FINE_SIDE
+    voxel = rng.uniform(*COARSE) if coarse else rng.uniform(*FINE)
     degrees = 40.0 if rng.random() < 0.3 else 15.0
     zoom = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, 3)
     matrix = _rotation(rng, degrees) @ np.diag(1 / zoom)

@@ -177,7 +177,9 @@ def train(rank: int, args: argparse.Namespace) -> None:
         for k in range(args.batch):
             index = (step * args.processes + rank) * args.batch + k
             x, t, w = (v.to(device) for v in sample(heads, numbers, args.seed, index))
-            loss = loss_of(model(x), t, w)
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=args.bfloat16):
+                logits = model(x)
+            loss = loss_of(logits.float(), t, w)
             (loss / args.batch).backward()
             recent.append(float(loss.detach()))
         parameters = list(model.parameters())
@@ -223,6 +225,11 @@ def main() -> None:
     add("--processes", type=int, default=2)
     add("--threads", type=int, default=1, help="threads per process")
     add("--seed", type=int, default=2026)
+    add(
+        "--bfloat16",
+        action="store_true",
+        help="convolve in bfloat16: three times as fast on processors with AMX, and on GPUs",
+    )
     add("--save", type=int, default=100)
     add("--validate", type=int, default=500)
     add("--start", type=Path, help="exported weights to begin with, instead of random ones")

@@ -1,4 +1,4 @@
-"""Network and atlas together: the mean of two probabilities that err in different ways.
+"""Network and atlas together: a weighted mean of probabilities that err in different ways.
 
 The atlas knows where heads end and lies too smoothly; the network follows the cortex and errs
 where it saw too little. `pipelines/benchmark_extraction.py` measures all three.
@@ -20,6 +20,9 @@ from brainseg.metrics import dice
 from brainseg.registration import register_atlas
 from brainseg.volume import Volume
 
+SHARE = np.float32(2 / 3)
+"""Weight of the network. Of 1, 0.8, 2/3 and 0.5 it has the highest least Dice on scans with masks
+of other origin, within 0.001 of the best median."""
 LEAST_AGREEMENT = 0.85
 """Dice of the two below which a mean of them means nothing: one has failed."""
 
@@ -62,6 +65,6 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
             f"network and atlas disagree on the brain (Dice {agreement:.2f}); the network's is used"
         )
         return Extraction(alone, "network", confidence, (note,), {"agreement": agreement})
-    mean = (ours + carried) * np.float32(0.5)
+    mean = ours * SHARE + carried * (1 - SHARE)
     mask, confidence = draw(mean)
     return Extraction(mask, "fused", confidence, (), {"agreement": agreement}, found)

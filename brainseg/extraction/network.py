@@ -24,10 +24,10 @@ from brainseg.masking import bounding_box
 from brainseg.volume import Array, Volume
 
 WEIGHTS = "brain_extraction.npz"
-SIDE = 64
-"""Voxels along a side of the grid that the network was trained on."""
-COARSE, FINE = (3.4, 4.6), (2.5, 3.4)
-"""Voxel sizes in mm of the two looks, as in training."""
+COARSE_SIDE, FINE_SIDE = 64, 80
+"""Voxels along a side of the two looks' grids, as in training."""
+COARSE, FINE = (3.4, 4.6), (2.1, 3.0)
+"""Their voxel sizes in mm, as in training."""
 ROOM = 30.0
 """mm of surroundings that the fine look adds to the extent of the brain."""
 
@@ -105,8 +105,8 @@ def _whole_view(volume: Volume) -> Grid:
     """Return a coarse grid over all of the scan."""
     extent = [n * z for n, z in zip(volume.shape, volume.zooms, strict=True)]
     middle = [(n - 1) * z / 2 for n, z in zip(volume.shape, volume.zooms, strict=True)]
-    voxel = float(np.clip(max(extent) / SIDE, *COARSE))
-    sides = [max(SIDE, _round_up(e / voxel)) for e in extent]
+    voxel = float(np.clip(max(extent) / COARSE_SIDE, *COARSE))
+    sides = [max(COARSE_SIDE, _round_up(e / voxel)) for e in extent]
     return Grid((middle[0], middle[1], middle[2]), voxel, (sides[0], sides[1], sides[2]))
 
 
@@ -125,8 +125,8 @@ def _view_of_brain(inside: NDArray[np.bool_], coarse: Grid) -> Grid:
         coarse.start(a) + (box[a].start + box[a].stop - 1) / 2 * coarse.voxel for a in range(3)
     ]
     extent = max(s.stop - s.start for s in box) * coarse.voxel
-    voxel = float(np.clip((extent + ROOM) / SIDE, *FINE))
-    return Grid((centre[0], centre[1], centre[2]), voxel, (SIDE, SIDE, SIDE))
+    voxel = float(np.clip((extent + ROOM) / FINE_SIDE, *FINE))
+    return Grid((centre[0], centre[1], centre[2]), voxel, (FINE_SIDE, FINE_SIDE, FINE_SIDE))
 
 
 def _probabilities(
