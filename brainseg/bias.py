@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from brainseg.masking import bounding_box
@@ -52,6 +51,8 @@ def n4_log_field(
     ndarray of float32, shape (I, J, K)
         Natural logarithm of the field, with mean 0 inside the mask and 0 outside its box.
     """
+    import SimpleITK as sitk  # a tenth of the program's start, for an option that few choose
+
     box = bounding_box(mask, margin=1)
     image = sitk.GetImageFromArray(np.ascontiguousarray(data[box], dtype=np.float32))
     inside = sitk.GetImageFromArray(np.ascontiguousarray(mask[box]).astype(np.uint8))
@@ -88,6 +89,8 @@ def _one_itk_thread() -> Iterator[None]:
 
     `SetNumberOfWorkUnits` reaches N4 alone, not its B-spline fit.
     """
+    import SimpleITK as sitk
+
     process = sitk.ProcessObject
     before = process.GetGlobalDefaultNumberOfThreads()
     process.SetGlobalDefaultNumberOfThreads(1)

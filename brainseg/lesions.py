@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special, stats
+from scipy import ndimage, special
 
 from brainseg.tissue_model import Component, Floats
 from brainseg.volume import BoolArray
@@ -54,7 +54,7 @@ def log_unexplained(
     """
     d = values.shape[1]
     peaks = -0.5 * (d * np.log(2 * np.pi) + np.linalg.slogdet(covariances)[1])
-    level = special.logsumexp(mixing + peaks, axis=-1) - stats.chi2.isf(RARE, d) / 2
+    level = special.logsumexp(mixing + peaks, axis=-1) - special.chdtri(d, RARE) / 2
     brightest = means[[c.pure for c in components], flair].max()
     out: Floats = np.where(values[:, flair] > brightest, level, -np.inf)
     return out
