@@ -28,7 +28,7 @@ COARSE_SIDE, FINE_SIDE = 64, 80
 """Voxels along a side of the two looks' grids, as in training."""
 COARSE, FINE = (3.4, 4.6), (2.1, 3.0)
 """Their voxel sizes in mm, as in training."""
-ROOM = 30.0
+ROOM = 20.0
 """mm of surroundings that the fine look adds to the extent of the brain."""
 
 Float32 = NDArray[np.float32]
