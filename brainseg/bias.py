@@ -25,6 +25,10 @@ LEAST_SD = 0.045
 that were corrected before, where anatomy alone drives the field, came to 0.04 at most; heads as
 they leave the scanner have 0.07 and more."""
 
+LARGEST = 2.5
+"""Bound of a log field on either side: no coil shades by a factor of twelve, but the least squares
+may, on values that are no scan's or where no sample is near."""
+
 SETTLING_STEPS = 8
 """Steps until the tissues have settled."""
 
@@ -197,14 +201,15 @@ class LogField:
         plane = np.einsum("abc,ia->ibc", self._coefficients, self._axes[0])
         line = np.einsum("ibc,jb->ijc", plane, self._axes[1])
         i, j, k = self._at
-        self._at_samples: NDArray[np.float64] = np.einsum("nc,nc->n", line[i, j], self._axes[2][k])
+        values: NDArray[np.float64] = np.einsum("nc,nc->n", line[i, j], self._axes[2][k])
+        self._at_samples = np.clip(values, -LARGEST, LARGEST)
 
     def on_grid(self) -> NDArray[np.float32]:
         """Return the log field on the whole grid, shape (I, J, K)."""
         plane = np.einsum("abc,ia->ibc", self._coefficients, self._axes[0])
         line = np.einsum("ibc,jb->ijc", plane, self._axes[1]).astype(np.float32)
         field: NDArray[np.float32] = line @ self._axes[2].T.astype(np.float32)
-        return field
+        return np.clip(field, -LARGEST, LARGEST, out=field)
 
 
 def _cosines(position: Array, n: int, order: Array) -> NDArray[np.float64]:

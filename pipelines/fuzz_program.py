@@ -181,7 +181,8 @@ def values(scan: Input, rng: Random) -> None:
     elif which == 8:
         d[:, int(d.shape[1] * rng.uniform(0, 1)) :] = rng.choice([np.nan, 0.0])
     elif which == 9:
-        d[~scan.mask.astype(bool)] = rng.choice([0.0, np.nan, -1000.0])
+        outside = ~scan.mask.astype(bool) if scan.mask.shape == d.shape else d <= 0
+        d[outside] = rng.choice([0.0, np.nan, -1000.0])
     elif which == 10:
         d += rng.normal(0, top * rng.uniform(0, 1), d.shape)
     elif which == 11:

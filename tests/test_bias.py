@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from tissue_heads import small_brain
 
-from brainseg.bias import LogField, n4_log_field
+from brainseg.bias import LARGEST, LogField, n4_log_field
 
 
 def lattice(shape: tuple[int, ...], step: int) -> tuple[np.ndarray, ...]:
@@ -50,6 +50,17 @@ def test_the_field_has_no_constant_part() -> None:
     field = LogField(shape, (4.0, 4.0, 4.0), at)
     field.step(np.full(len(at[0]), 30.0), np.full(len(at[0]), 100.0))
     assert abs(field.on_grid().mean()) < 1e-3
+
+
+def test_a_field_is_bounded_whatever_drives_it() -> None:
+    """Found by the fuzzer: values around -1e7 drove a field beyond what exp can hold."""
+    shape = (24, 24, 24)
+    at = lattice(shape, 8)
+    field = LogField(shape, (4.0, 4.0, 4.0), at)
+    for sign in (1, -1, 1):
+        field.step(sign * 1e15 * (at[0] - 11.5), np.full(len(at[0]), 1.0))
+    assert np.abs(field.at_samples()).max() <= LARGEST
+    assert np.abs(field.on_grid()).max() == LARGEST
 
 
 def test_n4_flattens_a_gain_and_is_zero_on_average_inside() -> None:

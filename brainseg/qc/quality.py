@@ -151,12 +151,14 @@ def cjv(wm: dict[str, float | None], gm: dict[str, float | None]) -> float | Non
 def efc(data: Array) -> float | None:
     """Entropy focus criterion (Atkinson et al. 1997, doi:10.1109/42.650886), normalised by size."""
     x = np.abs(data.astype(np.float32, copy=False)).ravel()
-    energy = math.sqrt(float(np.dot(x, x)))
-    if energy <= 0 or x.size < 2:
+    if x.size < 2 or not x.max() > 0:
         return None
+    x = x / x.max()  # squares of 1e30 are beyond single precision, and only shares count
+    energy = math.sqrt(float(np.dot(x, x)))
     share = x[x > 0] / np.float32(energy)
     entropy = float((share * np.log(share)).sum(dtype=np.float64))
-    largest = x.size * (1.0 / math.sqrt(x.size)) * math.log(1.0 / math.sqrt(x.size))
+    n = int(x.size)
+    largest = n * (1.0 / math.sqrt(n)) * math.log(1.0 / math.sqrt(n))
     return entropy / largest
 
 

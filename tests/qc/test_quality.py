@@ -99,6 +99,8 @@ def test_efc_is_1_for_an_even_image_and_small_for_a_point():
     point[4, 4, 4] = 5
     assert efc(even) == pytest.approx(1.0)
     assert efc(point) == pytest.approx(0.0, abs=1e-6)
+    # Found by the fuzzer: the squares of large values overflowed.
+    assert efc(even * np.float32(1e30)) == pytest.approx(1.0)
 
 
 def test_rpve_is_half_for_even_fractions_and_1_for_pure_ones():
