@@ -135,7 +135,9 @@ def densities(
     x, edges, density = binned.centres, binned.edges, binned.density
     curves = [gaussian(x, *c) for c in components]
     total = np.sum(curves, axis=0)
-    top = 1.08 * max(float(np.percentile(density, 99.5)), float(total.max()))
+    # all in one bin, and every component too narrow to be seen between two: then that bin's
+    usual = max(float(np.percentile(density, 99.5)), float(total.max()))
+    top = 1.08 * (usual or float(density.max()) or 1.0)
     frame = Frame(float(edges[0]), float(edges[-1]), top, width=width, height=height)
     bars = frame.points(edges[:-1], np.minimum(density, top))
     area = f"{bars} {frame.points([edges[-1], edges[0]], [0, 0])}"

@@ -230,6 +230,17 @@ def test_integers_draw_no_comb(sd):
     assert binned.counts.sum() > 0.99 * samples.size
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_histogram_in_one_bin_with_components_too_narrow_to_be_seen_is_drawn() -> None:
+    """Found by the fuzzer: the height of the chart was 0."""
+    counts = np.zeros(400)
+    counts[7] = 1000
+    binned = charts.Bins(np.linspace(0.0, 4.0, 401), counts, 1000)
+    frame, marks = charts.densities([("#888888", "one")], binned, [(1.0, 0.076, 1e-9)], 300, 200)
+    assert frame.y1 > frame.y0
+    assert "nan" not in marks
+
+
 def test_a_flat_bias_field_is_said_and_not_drawn():
     scan, result = head()
     flat = np.zeros_like(result.fit.log_bias)
