@@ -87,9 +87,10 @@ def read_atlas(path: Path) -> Atlas:
 
 def write_atlas(path: Path, probabilities: FloatArray, template: FloatArray, zoom: float) -> None:
     """Write an atlas file; `probabilities` in the order of `CLASSES`."""
-    np.savez_compressed(
-        path,
-        probabilities=np.round(probabilities[:-1] * 255).astype(np.uint8),
-        template=np.round(np.clip(template * 200, 0, 255)).astype(np.uint8),
-        zoom=np.float64(zoom),
-    )
+    with path.open("wb") as stream:  # given a name, NumPy would add an ending of its own
+        np.savez_compressed(
+            stream,
+            probabilities=np.round(probabilities[:-1] * 255).astype(np.uint8),
+            template=np.round(np.clip(template * 200, 0, 255)).astype(np.uint8),
+            zoom=np.float64(zoom),
+        )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from brainseg import assets
-from brainseg.atlas import ASSET, BRAIN, CLASSES, load_atlas
+from brainseg.atlas import ASSET, BRAIN, CLASSES, load_atlas, read_atlas, write_atlas
 
 
 def test_probabilities_sum_to_one() -> None:
@@ -61,3 +62,12 @@ def test_asset_is_small_and_its_provenance_belongs_to_it() -> None:
     assert note["License"] == "Apache-2.0"
     assert note["SHA256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert len(note["SourceFiles"]) == 20
+
+
+def test_an_atlas_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    atlas = load_atlas()
+    path = tmp_path / "no-ending"
+    write_atlas(path, atlas.probabilities, atlas.template, atlas.zoom)
+    again = read_atlas(path)
+    # Probabilities are kept in steps of 1/255.
+    np.testing.assert_allclose(again.probabilities, atlas.probabilities, atol=0.5 / 255 + 1e-6)
