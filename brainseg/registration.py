@@ -85,8 +85,8 @@ def register_atlas(
         problem = _Problem.prepare(scan, coarse, stride=3, sigma=8.0)
         starts = _search(problem, atlas) if brain is None else _from_mask(brain, atlas, zooms)
         matrix, intensities, explained = _place(problem, starts, coarse)
-    log.debug("affine atlas fit explains %.3f of the variance", explained)
-    field = _bend(scan, atlas, matrix, intensities) if warp else None
+        log.debug("affine atlas fit explains %.3f of the variance", explained)
+        field = _bend(scan, atlas, matrix, intensities) if warp else None
     return Registration(matrix, field, intensities, explained)
 
 
