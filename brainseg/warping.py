@@ -134,8 +134,8 @@ def smooth(maps: FloatArray, sigma: float) -> NDArray[np.float32]:
     """Gaussian smoothing of each map of a stack, sigma in voxels; 0 leaves them as they are.
 
     One product with a banded matrix an axis: on grids of some 100 voxels a side that takes a
-    third of the time of `scipy.ndimage.gaussian_filter`. On one BLAS thread the bits are the same
-    everywhere; callers see to that.
+    third of the time of `scipy.ndimage.gaussian_filter`. Callers hold BLAS to one thread, so that
+    it splits no sum by their number.
     """
     if sigma <= 0:
         return np.asarray(maps, np.float32)
