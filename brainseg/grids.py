@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from brainseg.errors import DataError
 from brainseg.volume import Array, Volume
+
+log = logging.getLogger(__name__)
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
@@ -115,6 +118,7 @@ def _compare_forms(source: Any, columns: NDArray[np.float64], notes: list[str]) 
     try:
         difference = np.abs(source.get_qform() - source.get_sform())
     except Exception:
+        log.debug("the qform cannot be read", exc_info=True)
         notes.append("the qform cannot be read; the sform is used")
         return
     # A tenth of a voxel in direction, or a millimetre in position, is more than rounding.

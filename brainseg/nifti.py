@@ -38,6 +38,7 @@ MIN_SIDE = 5
 LARGEST = 1e30
 # Of a single-file NIfTI-1: 348 bytes of header and four that say no extension follows.
 DATA_OFFSET = 352
+log = logging.getLogger(__name__)
 # nibabel mends small faults of headers aloud, on stderr; what matters of them is in our notes.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
@@ -111,6 +112,7 @@ def voxel_count(path: Path) -> int:
         return int(np.prod(image.shape[:3]))
     except Exception:
         # Whatever is wrong with it, `load` explains it when its turn comes.
+        log.debug("%s: its header cannot be read", path.name, exc_info=True)
         return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from copy import copy
 from typing import Any, ClassVar, Generic, Self
 
@@ -20,7 +21,7 @@ from brainseg.mixture.samples import Samples
 from brainseg.mixture.starts import STARTS, assign, prepare
 
 
-class Mixture(Generic[C]):
+class Mixture(ABC, Generic[C]):
     """A mixture of K components of any family; see `GaussianMixture` for all that it does.
 
     A family says how its components start (`_first`, `_given`) and under which names its fitted
@@ -60,17 +61,17 @@ class Mixture(Generic[C]):
         self.accelerate = accelerate
         self.random_state = random_state
 
+    @abstractmethod
     def _first(self, samples: Samples, index: Ints) -> State[C]:
         """Return the mixture of rows that were given to components."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _given(self, samples: Samples) -> State[C]:
         """Return the mixture that `init` is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _publish(self, components: C) -> None:
         """Set the attributes that carry the parameters."""
-        raise NotImplementedError
 
     def fit(
         self,
