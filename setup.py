@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a wheel built where npm is holds NiiVue for the reports."""
+"""What pyproject.toml cannot say: where the assets lie, and that a wheel holds NiiVue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import runpy
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 RECIPE = Path(__file__).parent / "pipelines" / "fetch_niivue.py"
@@ -28,4 +28,9 @@ class BuildWithNiiVue(build_py):
             logging.warning("reports will be made without NiiVue: %s", error)
 
 
-setup(cmdclass={"build_py": BuildWithNiiVue})
+setup(
+    # The assets stay at the top of the repository and travel as package data.
+    packages=[*find_packages(include=["brainseg", "brainseg.*"]), "brainseg.data"],
+    package_dir={"brainseg.data": "data"},
+    cmdclass={"build_py": BuildWithNiiVue},
+)

@@ -2,6 +2,6 @@
 
 import sys
 
-from brainseg.cli import main
+from brainseg.cli.main import main
 
 sys.exit(main())

@@ -5,19 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from brainseg import tissues
-from brainseg.cohort_prior import CohortPrior
 from brainseg.errors import UsageError
 
 MASKS = ("auto", "none", "file")
 ROUTES = ("fused", "network", "atlas", "deepbet")
 BIAS = ("em", "n4", "none")
 PRIORS = ("atlas", "tied", "none", "cohort")
+TABLES = ("six", "three", "anatomical")
+MOST_CLASSES = 12
+"""Largest number of unnamed intensity classes."""
+
+
+@dataclass(frozen=True)
+class CohortPrior:
+    """A mixture of one channel; 0 and 1 are two percentiles of the brain's intensities.
+
+    Attributes
+    ----------
+    weights, means, variances : tuple of float
+        By component, from dark to bright; normalised intensity, and its square.
+    percentiles : tuple of float
+        Which percentiles of a brain are 0 and 1.
+    """
+
+    weights: tuple[float, ...]
+    means: tuple[float, ...]
+    variances: tuple[float, ...]
+    percentiles: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """Options of `brainseg.segment.segment`.
+    """Options of `brainseg.pipeline.segment`.
 
     Attributes
     ----------
@@ -58,14 +77,14 @@ class SegmentConfig:
         _one_of("--brain-extraction", self.brain_extraction, ROUTES)
         _one_of("--bias", self.bias, BIAS)
         _one_of("--prior", self.prior, PRIORS)
-        tissues.table(self.tissues)
+        n_classes = count_classes(self.tissues)
         if self.smooth is not None and not 0 <= self.smooth <= 10:
             raise UsageError(f"--smooth: {self.smooth} is outside 0 to 10; 0 switches it off")
         if self.tissues == "anatomical" and self.prior != "atlas":
             raise UsageError("--tissues anatomical rests on the atlas; leave --prior at atlas")
         if (self.cohort is None) != (self.prior != "cohort"):
             raise UsageError("--prior: a cohort's mixture and no other prior belong together")
-        if self.cohort is not None and len(self.cohort.means) != len(tissues.table(self.tissues)):
+        if self.cohort is not None and len(self.cohort.means) != n_classes:
             raise UsageError(
                 f"--cohort-prior: the cohort's mixture has {len(self.cohort.means)} classes, "
                 f"--tissues {self.tissues} another number"
@@ -74,6 +93,29 @@ class SegmentConfig:
             raise UsageError(f"--seed: {self.seed} is negative; use 0 or more")
         if self.threads < 1:
             raise UsageError(f"--threads: {self.threads} is too few; use 1 or more")
+
+
+def count_classes(tissues: str) -> int:
+    """Return the number of classes of a tissue table.
+
+    Parameters
+    ----------
+    tissues : str
+        A name of `TABLES`, or a number of intensity classes from 2 to `MOST_CLASSES`.
+
+    Raises
+    ------
+    UsageError
+        When there is no such table.
+    """
+    if tissues in TABLES:
+        return 3 if tissues == "three" else 6
+    if tissues.isdecimal() and 2 <= int(tissues) <= MOST_CLASSES:
+        return int(tissues)
+    raise UsageError(
+        f"--tissues: {tissues!r} is not known; use {', '.join(TABLES)} "
+        f"or a number from 2 to {MOST_CLASSES}"
+    )
 
 
 def _one_of(option: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg import derivatives, nifti
-from brainseg.bids import split_name
 from brainseg.config import SegmentConfig
-from brainseg.derivatives import Target
+from brainseg.core.steps import Steps
+from brainseg.core.volume import BoolArray, Volume
 from brainseg.errors import DataError
-from brainseg.nifti import Scan
-from brainseg.segment import Segmentation, segment
-from brainseg.steps import Steps
-from brainseg.volume import BoolArray, Volume
+from brainseg.io import derivatives, nifti
+from brainseg.io.bids import split_name
+from brainseg.io.derivatives import Target
+from brainseg.io.nifti import Scan
+from brainseg.pipeline import Segmentation, segment
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +147,8 @@ def run_scan(
         log.warning("%s: %s", scan.path.name, warning)
     quality: dict[str, bytes] = {}
     if report:
-        from brainseg.qc.report import outputs
-        from brainseg.qc.subject import from_result
+        from brainseg.qc.measure.subject import from_result
+        from brainseg.qc.pages.report import outputs
 
         with steps.step("Report"):
             record = derivatives.record(scan, result, timed=timed)
@@ -178,8 +178,8 @@ def report_again(job: Job, *, threads: int = 1, steps: Steps | None = None) -> l
         NoInputError where there is no finished result, DataError where it belongs to another
         scan, or OutputError; the earlier page then stays.
     """
-    from brainseg.qc import report
-    from brainseg.qc.finished import read_subject
+    from brainseg.qc.measure.finished import read_subject
+    from brainseg.qc.pages import report
 
     steps = steps or Steps()
     with steps.step("Load"):

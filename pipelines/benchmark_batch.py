@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from brainseg import nifti
 from brainseg.batch import memory
 from brainseg.batch.discovery import find_scans
 from brainseg.batch.study import make_tasks, plan
 from brainseg.config import SegmentConfig
-from brainseg.grids import grid_of
-from brainseg.volume import Volume
+from brainseg.core.volume import Volume
+from brainseg.io import nifti
+from brainseg.io.grids import grid_of
 
 SHAPE = (256, 256, 176)
 

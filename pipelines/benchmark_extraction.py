@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brainseg import nifti
-from brainseg.extraction import Extraction, extract_brain
-from brainseg.extraction.grid import Grid, apply, averaging
-from brainseg.metrics import dice
-from brainseg.volume import Array, BoolArray, Volume
+from brainseg.anatomy.brain import Extraction, extract_brain
+from brainseg.anatomy.views import Grid, apply, averaging
+from brainseg.core.metrics import dice
+from brainseg.core.volume import Array, BoolArray, Volume
+from brainseg.io import nifti
 
 Spoiled = tuple[Volume, Callable[[BoolArray], BoolArray]]
 

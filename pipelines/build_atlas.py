@@ -2,7 +2,8 @@
 
     python pipelines/build_atlas.py --data ../shared/data
 
-1. Each map's labels become the classes of `brainseg.atlas.CLASSES`, as fractions of 2 mm voxels.
+1. Each map's labels become the classes of `brainseg.atlas.head_atlas.CLASSES`, as fractions of
+   2 mm voxels.
    The brain is everything inside the dura, CSF included, down to the lower end of brain stem and
    cerebellum; choroid plexus counts as CSF, lesions as white matter, ventral diencephalon,
    hippocampus and amygdala as deep grey.
@@ -28,9 +29,9 @@ import numpy as np
 from scipy import ndimage
 
 import brainseg
-from brainseg.atlas import ASSET, BRAIN, CLASSES, Atlas, write_atlas
-from brainseg.registration import register_atlas
-from brainseg.warping import demons, enlarge, pull, shrink, smooth
+from brainseg.atlas.head_atlas import ASSET, BRAIN, CLASSES, Atlas, write_atlas
+from brainseg.atlas.registration import register_atlas
+from brainseg.atlas.warping import demons, enlarge, pull, shrink, smooth
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOOM = 2.0

@@ -3,7 +3,8 @@
     python pipelines/calibrate_checks.py WORK [--data SHARED]
 
 Segments whole heads of the shared data (into WORK, once), then cuts, grows and shifts each mask and
-asks the mask's checks of `brainseg.qc.verdict` for their verdict. Tissue intensities stay those of
+asks the mask's checks of `brainseg.qc.measure.verdict` for their verdict. Tissue intensities
+stay those of
 the right mask, so that the mask alone varies. The limits of those checks stand between the first
 row and the others; with so few heads that is an orientation, not a validation.
 """
@@ -19,15 +20,15 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brainseg import nifti
 from brainseg.config import SegmentConfig
-from brainseg.qc import quality
-from brainseg.qc.finished import read_subject
-from brainseg.qc.levels import FAIL, LOOK, ORDER, PASS
-from brainseg.qc.subject import Subject
-from brainseg.qc.verdict import out_of_range
+from brainseg.core.volume import BoolArray
+from brainseg.io import nifti
+from brainseg.qc.measure import quality
+from brainseg.qc.measure.finished import read_subject
+from brainseg.qc.measure.levels import FAIL, LOOK, ORDER, PASS
+from brainseg.qc.measure.subject import Subject
+from brainseg.qc.measure.verdict import out_of_range
 from brainseg.run import Job, plain_target, run_scan
-from brainseg.volume import BoolArray
 
 HEADS = (
     "heads/lhdata_sub-01_T1w.nii.gz", "heads/lhdata_sub-02_T1w.nii.gz",

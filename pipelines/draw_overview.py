@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from brainseg import nifti
-from brainseg.qc.pictures import Bytes, outline, rgb, window
-from brainseg.tissues import SIX
-from brainseg.volume import Array
+from brainseg.core.volume import Array
+from brainseg.io import nifti
+from brainseg.qc.draw.pictures import Bytes, outline, rgb, window
+from brainseg.tissues.tables import SIX
 
 HEIGHT = 300
 BAND = 44

@@ -31,13 +31,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
-from brainseg import nifti, tissues
-from brainseg.atlas import Atlas, load_atlas, read_atlas, write_atlas
-from brainseg.metrics import dice
-from brainseg.phantom import bias_field, rician
-from brainseg.priors import place_atlas
-from brainseg.tissue_fit import TissueFit, fit_tissues
-from brainseg.volume import BoolArray, Volume
+from brainseg.atlas.head_atlas import Atlas, load_atlas, read_atlas, write_atlas
+from brainseg.atlas.placing import place_atlas
+from brainseg.core.metrics import dice
+from brainseg.core.volume import BoolArray, Volume
+from brainseg.evaluation.phantom import bias_field, rician
+from brainseg.io import nifti
+from brainseg.tissues import tables
+from brainseg.tissues.fit import TissueFit, fit_tissues
 
 ROOT = Path(__file__).resolve().parents[1]
 NEAR_MM = 2.0
@@ -103,12 +104,12 @@ class Case:
         return self._placed[0]
 
     def fit(self, *, table: str = "six", prior: str = "atlas", **options: Any) -> TissueFit:
-        """Fit as `brainseg.segment` does."""
+        """Fit as `brainseg.pipeline` does."""
         return fit_tissues(
             self.volume.data,
             self.mask,
             self.volume.zooms,
-            table=tissues.table(table),
+            table=tables.table(table),
             prior="none" if prior == "none" else "tied",
             spatial_prior=self.placed() if prior == "atlas" else None,
             channels=self.channels,

@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from brainseg import nifti
-from brainseg.grids import grid_of
-from brainseg.phantom import make_phantom
-from brainseg.volume import Array, Volume
+from brainseg.core.volume import Array, Volume
+from brainseg.evaluation.phantom import make_phantom
+from brainseg.io import nifti
+from brainseg.io.grids import grid_of
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 REAL = (

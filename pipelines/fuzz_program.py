@@ -30,9 +30,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from brainseg.cli import main as brainseg
-from brainseg.phantom import Phantom, make_phantom
-from brainseg.volume import Array
+from brainseg.cli.main import main as brainseg
+from brainseg.core.volume import Array
+from brainseg.evaluation.phantom import Phantom, make_phantom
 
 MOST_SECONDS, MOST_GB = 60.0, 4.0
 Random = np.random.Generator

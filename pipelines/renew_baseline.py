@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from brainseg.config import SegmentConfig
-from brainseg.derivatives import to_json, versions
-from brainseg.phantom import Phantom, make_phantom
-from brainseg.segment import segment
+from brainseg.evaluation.phantom import Phantom, make_phantom
+from brainseg.io.derivatives import to_json, versions
+from brainseg.pipeline import segment
 
 BASELINE = Path(__file__).resolve().parents[1] / "data" / "regression_baseline.json"
 # The whole path once; then, cheaply, the fits that other options lead to.

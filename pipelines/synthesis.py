@@ -251,7 +251,7 @@ def _intensities(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(mean, 0, 1.2).astype("f4"), spread.astype("f4")
 
 
-# The two looks of `brainseg.extraction.network`: voxels along a side, and their sizes in mm.
+# The two looks of `brainseg.anatomy.network`: voxels along a side, and their sizes in mm.
 COARSE_SIDE, COARSE = 64, (3.4, 4.6)
 FINE_SIDE, FINE = 80, (2.1, 3.0)
 
@@ -444,7 +444,7 @@ def _crop(rng: np.random.Generator, weight: torch.Tensor, target: torch.Tensor) 
 def normalise(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Scale the 1st and 99th percentile of the field of view to 0 and 1; 0 outside it.
 
-    The inference does the same (`brainseg.extraction.network`).
+    The inference does the same (`brainseg.anatomy.network`).
     """
     seen = image[weight > 0]
     if seen.numel() < 100:

@@ -6,7 +6,7 @@ Needs PyTorch and nibabel (training only). On a CPU::
         --work training/ --steps 8000 --processes 2
 
 It resumes from ``--work`` when started again, and ``--export FILE.npz`` writes the averaged
-weights for `brainseg.extraction.network`. Each process synthesises and learns from its own
+weights for `brainseg.anatomy.network`. Each process synthesises and learns from its own
 samples on one thread, and the gradients are averaged at every step: on a shared machine that
 loses far less to waiting than threads inside the convolutions.
 """

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from brainseg import derivatives, grids
+from brainseg.anatomy.brain import Extraction
 from brainseg.config import SegmentConfig
-from brainseg.extraction import Extraction
-from brainseg.nifti import Scan
-from brainseg.qc import report
-from brainseg.qc.subject import from_result
-from brainseg.segment import Segmentation
-from brainseg.tissue_fit import TissueFit
-from brainseg.tissues import SIX
-from brainseg.volume import Volume
+from brainseg.core.volume import Volume
+from brainseg.io import derivatives, grids
+from brainseg.io.nifti import Scan
+from brainseg.pipeline import Segmentation
+from brainseg.qc.measure.subject import from_result
+from brainseg.qc.pages import report
+from brainseg.tissues.fit import TissueFit
+from brainseg.tissues.tables import SIX
 
 SHAPE, ZOOMS = (88, 104, 88), (2.0, 2.0, 2.0)
 MEANS = np.array([30.0, 48.0, 66.0, 80.0, 96.0, 110.0])

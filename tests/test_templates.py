@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from brainseg.cli import _parser
-from brainseg.cli_bids import with_command
+from brainseg.cli.bids import with_command
+from brainseg.cli.main import _parser
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 # Runs what it is given on this machine, with the paths that the container would see.

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from brainseg import atomic, nifti
 from brainseg.batch.engines import Died, Engine
-from brainseg.cohort_prior import CohortPrior
+from brainseg.config import CohortPrior
+from brainseg.core.masking import extract
+from brainseg.core.volume import Array
 from brainseg.errors import BrainsegError, NoInputError, NothingMatchedError, UsageError
-from brainseg.masking import extract
+from brainseg.io import atomic, nifti
 from brainseg.mixture import GaussianMixture, Histogram
-from brainseg.volume import Array
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brainseg import bids
-from brainseg.bids import Name, Wanted
 from brainseg.errors import InvalidDatasetError, NoInputError, NothingMatchedError, UsageError
+from brainseg.io import bids
+from brainseg.io.bids import Name, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Filters:
         Labels without their key; empty takes all.
     by_contrast : Mapping
         For ``t1w``, ``t2w``, ``flair``, ``pdw``: entity to what it must be
-        (`brainseg.bids.Wanted`).
+        (`brainseg.io.bids.Wanted`).
     """
 
     participants: tuple[str, ...] = ()

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from brainseg import atomic, bids
 from brainseg.errors import NothingMatchedError
-from brainseg.qc import ratings
-from brainseg.qc.numbers import NUMBERS
+from brainseg.io import atomic, bids
+from brainseg.qc.measure.numbers import NUMBERS
+from brainseg.qc.review import ratings
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from brainseg import atomic
 from brainseg.errors import DataError
+from brainseg.io import atomic
 
 log = logging.getLogger(__name__)
 

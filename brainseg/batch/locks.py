@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from brainseg import atomic
 from brainseg.errors import TemporaryError
+from brainseg.io import atomic
 
 HEARTBEAT_S = 10.0
 # Longer than any library call holds the interpreter, for example a registration of a large scan.

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import brainseg
-from brainseg import atomic, derivatives
 from brainseg.batch import locks
 from brainseg.batch.discovery import Found
 from brainseg.batch.engines import Died, Engine
 from brainseg.batch.ledger import Entry, Ledger
 from brainseg.batch.work import MAX_DEATHS, Outcome, Task, look, settle, settled
 from brainseg.config import SegmentConfig
-from brainseg.derivatives import Target
 from brainseg.errors import CannotCreateError, OutputError, TemporaryError
+from brainseg.io import atomic, derivatives
+from brainseg.io.derivatives import Target
 from brainseg.run import Job
 
 log = logging.getLogger(__name__)

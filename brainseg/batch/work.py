@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import brainseg
-from brainseg import atomic, nifti
 from brainseg.batch import locks, memory
 from brainseg.batch.ledger import Entry, Failure, Fingerprint, Ledger, reason_to_run
 from brainseg.config import SegmentConfig
+from brainseg.core.steps import Steps
 from brainseg.errors import BrainsegError, TemporaryError
+from brainseg.io import atomic, nifti
 from brainseg.run import Job, run_scan
-from brainseg.steps import Steps
 
 log = logging.getLogger(__name__)
 

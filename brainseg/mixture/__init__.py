@@ -27,24 +27,24 @@ The steps by themselves (for a Markov field, a bias field, any other E-step weig
 """
 
 from brainseg.mixture.alignment import align
-from brainseg.mixture.categorical import CategoricalMixture
-from brainseg.mixture.covariances import expand_covariances
-from brainseg.mixture.densities import (
+from brainseg.mixture.engine.covariances import expand_covariances
+from brainseg.mixture.engine.densities import (
     effective_counts,
     log_gaussian,
     log_joint,
     log_likelihood,
     responsibilities,
 )
-from brainseg.mixture.gaussian import maximise
-from brainseg.mixture.gaussian_mixture import GaussianMixture
-from brainseg.mixture.histogram import Histogram
-from brainseg.mixture.kmeans import Clusters, kmeans
-from brainseg.mixture.prior import ConjugatePrior
-from brainseg.mixture.rician import RicianMixture
+from brainseg.mixture.engine.histogram import Histogram
+from brainseg.mixture.engine.kmeans import Clusters, kmeans
+from brainseg.mixture.engine.prior import ConjugatePrior
+from brainseg.mixture.families.categorical import CategoricalMixture
+from brainseg.mixture.families.gaussian import GaussianMixture
+from brainseg.mixture.families.gaussian_components import maximise
+from brainseg.mixture.families.rician import RicianMixture
+from brainseg.mixture.families.student import StudentMixture
 from brainseg.mixture.selection import CRITERIA, Candidate, best, select_model
 from brainseg.mixture.snapshots import Snapshot, snapshots
-from brainseg.mixture.student import StudentMixture
 
 __all__ = [
     "CRITERIA",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from brainseg.mixture.arrays import Floats, Ints
-from brainseg.mixture.covariances import expand_covariances
-from brainseg.mixture.gaussian_mixture import GaussianMixture
+from brainseg.mixture.engine.arrays import Floats, Ints
+from brainseg.mixture.engine.covariances import expand_covariances
+from brainseg.mixture.families.gaussian import GaussianMixture
 
 
 def align(mixture: GaussianMixture, reference: GaussianMixture) -> Ints:

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainseg.errors import DataError
-from brainseg.mixture.arrays import Floats, as_sample_weight, as_samples
-from brainseg.mixture.blas import one_blas_thread
-from brainseg.mixture.densities import normalise
-from brainseg.mixture.em import joints
-from brainseg.mixture.gaussian_mixture import GaussianMixture
-from brainseg.mixture.histogram import Histogram
-from brainseg.mixture.model import Mixture
-from brainseg.mixture.rician import RicianMixture
-from brainseg.mixture.samples import Samples
-from brainseg.mixture.starts import prepare
-from brainseg.mixture.student import StudentMixture
+from brainseg.mixture.engine.arrays import Floats, as_sample_weight, as_samples
+from brainseg.mixture.engine.blas import one_blas_thread
+from brainseg.mixture.engine.densities import normalise
+from brainseg.mixture.engine.em import joints
+from brainseg.mixture.engine.histogram import Histogram
+from brainseg.mixture.engine.samples import Samples
+from brainseg.mixture.families.base import Mixture
+from brainseg.mixture.families.gaussian import GaussianMixture
+from brainseg.mixture.families.rician import RicianMixture
+from brainseg.mixture.families.starts import prepare
+from brainseg.mixture.families.student import StudentMixture
 
 FAMILIES = ("gaussian", "student", "rician")
 CRITERIA = ("held_out", "aic", "bic", "icl")

@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from brainseg.mixture.gaussian_mixture import GaussianMixture
-from brainseg.mixture.histogram import Histogram
+from brainseg.mixture.engine.histogram import Histogram
+from brainseg.mixture.families.gaussian import GaussianMixture
 
 CYCLES = (0, 1, 2, 5, 20)
 

@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from brainseg import derivatives
 from brainseg.batch.discovery import find_scans
 from brainseg.batch.study import make_tasks
 from brainseg.batch.work import Task, process
 from brainseg.config import SegmentConfig
+from brainseg.core.steps import Steps
 from brainseg.errors import DataError
+from brainseg.io import derivatives
 from brainseg.run import Finished, Job
-from brainseg.steps import Steps
 
 
 def make_dataset(root: Path, names: list[str], content: str = "good") -> Path:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from batch_fakes import make_dataset
 
-from brainseg import grids, nifti
-from brainseg.phantom import make_phantom
+from brainseg.evaluation.phantom import make_phantom
+from brainseg.io import grids, nifti
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -18,8 +18,8 @@ import pytest
 from batch_fakes import tree
 from conftest import Run
 
-from brainseg.cli import main
-from brainseg.cli_bids import with_command
+from brainseg.cli.bids import with_command
+from brainseg.cli.main import main
 
 QUICK = ("--mask", "none", "--prior", "none", "--bias", "none", "--no-report", "-q")
 BIDS_VALIDATOR = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainseg import nifti
 from brainseg.batch.cohort import (
     fit_cohort,
     histogram_of,
@@ -17,9 +16,11 @@ from brainseg.batch.cohort import (
     write_cohort,
 )
 from brainseg.batch.engines.serial import SerialEngine
+from brainseg.core.volume import Volume
 from brainseg.errors import NoInputError, NothingMatchedError, UsageError
-from brainseg.grids import grid_of
-from brainseg.volume import Volume
+from brainseg.io import nifti
+from brainseg.io.grids import grid_of
+from brainseg.tissues.cohort import in_intensities
 
 MEANS, SDS = (0.2, 0.5, 0.9), 0.04
 
@@ -79,7 +80,7 @@ def test_the_cohorts_mixture_read_back_is_that_of_any_of_its_scans(tmp_path: Pat
     scans = [write_scan(tmp_path, f"sub-{i}", brain(i, gain=10.0**i)) for i in range(3)]
     path = write_cohort(tmp_path, fit_cohort(scans, 3, SerialEngine(histogram_of)))
     values = 7.0 * brain(9) + 100.0
-    weights, means, covariances = read_prior(path).for_brain(values)
+    weights, means, covariances = in_intensities(read_prior(path), values)
     np.testing.assert_allclose(weights, 1 / 3, atol=0.02)
     # Another sample of 12,000 voxels: its percentiles lie within a tenth of a standard deviation.
     np.testing.assert_allclose(means[:, 0], 7.0 * np.array(MEANS) + 100.0, atol=7.0 * SDS / 10)

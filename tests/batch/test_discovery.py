@@ -11,9 +11,9 @@ from batch_fakes import make_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainseg import bids
 from brainseg.batch.discovery import Filters, check_dataset, find_scans, read_filters
 from brainseg.errors import InvalidDatasetError, NoInputError, NothingMatchedError, UsageError
+from brainseg.io import bids
 
 NAMES = [
     "sub-01_T1w.nii.gz",

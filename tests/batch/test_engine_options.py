@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from brainseg.batch import memory
-from brainseg.cli_engines import add_engine, make_crew, to_bytes
+from brainseg.cli.engines import add_engine, make_crew, to_bytes
 
 GIB = 1 << 30
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from brainseg import atomic
 from brainseg.batch import locks
 from brainseg.batch.locks import Holder, hold
 from brainseg.errors import CannotCreateError, TemporaryError
+from brainseg.io import atomic
 
 
 @pytest.fixture

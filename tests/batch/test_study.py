@@ -23,8 +23,7 @@ from brainseg.batch.engines.local import LocalEngine
 from brainseg.batch.engines.serial import SerialEngine
 from brainseg.batch.ledger import Ledger
 from brainseg.batch.work import Outcome, Task
-from brainseg.cohort_prior import CohortPrior
-from brainseg.config import SegmentConfig
+from brainseg.config import CohortPrior, SegmentConfig
 
 NAMES = [f"sub-0{i}_T1w.nii.gz" for i in range(1, 5)]
 
@@ -126,7 +125,7 @@ def test_contrasts_asked_for_are_used_and_watched(
 def test_planning_reads_no_scan_that_is_new(
     dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brainseg.nifti.sha256_of", lambda paths: pytest.fail("was read"))
+    monkeypatch.setattr("brainseg.io.nifti.sha256_of", lambda paths: pytest.fail("was read"))
     assert [item.why for item in study.plan(make(dataset, out))] == ["new"] * 4
 
 

@@ -9,7 +9,7 @@ import pytest
 from qc_browser import AXE, start
 from qc_heads import head, page_of
 
-from brainseg.qc import report
+from brainseg.qc.pages import report
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from qc_browser import SOFTWARE_GL, errors_of, requests_of, start, violations, wait
 
-from brainseg.qc.pictures import rgb
-from brainseg.tissues import SIX
+from brainseg.qc.draw.pictures import rgb
+from brainseg.tissues.tables import SIX
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_nothing_runs_out_of_the_window(opened):
 
 
 def test_the_rating_can_be_downloaded(tmp_path, pages, tmp_path_factory):
-    from brainseg.qc import ratings
+    from brainseg.qc.review import ratings
 
     driver = start(tmp_path_factory.mktemp("profile"), downloads=tmp_path)
     try:

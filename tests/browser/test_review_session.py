@@ -17,10 +17,10 @@ from qc_heads import head
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from brainseg.qc import ratings
+from brainseg.qc.review import ratings
 
 SERVE = (
-    "import sys; from pathlib import Path; from brainseg.qc.review import serve; "
+    "import sys; from pathlib import Path; from brainseg.qc.review.server import serve; "
     "serve(Path(sys.argv[1]), rater='ann', on_ready=lambda url: print(url, flush=True))"
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qc_browser import errors_of, requests_of, violations, wait
 
-from brainseg.qc import group
+from brainseg.qc.pages import group
 
 
 @pytest.fixture

@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from brainseg.errors import DataError
-from brainseg.mixture import (
-    GaussianMixture,
-    Histogram,
-    align,
-    kmeans,
-)
+from brainseg.mixture import GaussianMixture, Histogram, align
+from brainseg.mixture.engine import kmeans
 
 KINDS = ["full", "tied", "diag", "spherical"]
 # Sums of some hundred terms of order 10 in float64.

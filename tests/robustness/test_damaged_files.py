@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brainseg import nifti
 from brainseg.errors import BrainsegError, DataError
+from brainseg.io import nifti
 
 SHAPE = (8, 9, 10)
 AFFINE = np.array([[2.0, 0, 0, -8], [0, 2.5, 0, -9], [0, 0, 3.0, -10], [0, 0, 0, 1]])

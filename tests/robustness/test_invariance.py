@@ -11,12 +11,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainseg import nifti
-from brainseg.cli import main
+from brainseg.cli.main import main
 from brainseg.config import SegmentConfig
-from brainseg.phantom import Phantom, make_phantom
-from brainseg.segment import Segmentation, segment
-from brainseg.volume import Volume
+from brainseg.core.volume import Volume
+from brainseg.evaluation.phantom import Phantom, make_phantom
+from brainseg.io import nifti
+from brainseg.pipeline import Segmentation, segment
 
 ORIENTATIONS = [
     np.column_stack([axes, flips])

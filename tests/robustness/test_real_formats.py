@@ -10,8 +10,8 @@ import nibabel as nib
 import pytest
 from outcomes import refused, valid_result
 
-from brainseg.bids import split_name
-from brainseg.cli import main
+from brainseg.cli.main import main
+from brainseg.io.bids import split_name
 
 # Heads or brains; what is no single scan of grey values; the others may end either way.
 DONE = (

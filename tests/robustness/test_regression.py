@@ -16,9 +16,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainseg.cli import main
-from brainseg.derivatives import versions
-from brainseg.phantom import Phantom
+from brainseg.cli.main import main
+from brainseg.evaluation.phantom import Phantom
+from brainseg.io.derivatives import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = json.loads((ROOT / "data" / "regression_baseline.json").read_text(encoding="utf-8"))

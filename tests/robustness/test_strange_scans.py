@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from outcomes import refused, valid_result
 
-from brainseg.cli import main
-from brainseg.phantom import Phantom, make_phantom
+from brainseg.cli.main import main
+from brainseg.evaluation.phantom import Phantom, make_phantom
 
 Array = np.ndarray
 ZOOMS = (4.0, 4.0, 4.0)

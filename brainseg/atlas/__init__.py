@@ -1,0 +1,1 @@
+"""The registered head atlas: its registration, its maps on a scan."""

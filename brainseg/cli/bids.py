@@ -1,0 +1,286 @@
+"""The BIDS App's part of the command line: ``bids`` and ``group``, and the form without either."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import brainseg
+from brainseg.cli.engines import add_engine, check_engine, make_crew, make_engine
+from brainseg.cli.options import Commands, add_command, add_segment_options, segment_config
+from brainseg.errors import BrainsegError, NothingMatchedError, UnknownLevelError, UsageError
+
+if TYPE_CHECKING:
+    from brainseg.batch.work import Outcome, Task
+
+log = logging.getLogger("brainseg")
+
+LEVELS = ("participant", "group")
+CONTRASTS = ("T2w", "FLAIR", "PDw")
+
+
+def with_command(arguments: list[str], commands: frozenset[str]) -> list[str]:
+    """Put ``bids`` before the arguments of the form ``brainseg BIDS_DIR OUT LEVEL``."""
+    if not arguments or arguments[0] in commands or arguments[0] in ("-h", "--help", "--version"):
+        return arguments
+    if Path(arguments[0]).is_dir() or any(level in arguments for level in LEVELS):
+        return ["bids", *arguments]
+    return arguments
+
+
+def add_bids(commands: Commands) -> None:
+    """Add the command ``bids``."""
+    parser = add_command(
+        commands, "bids", "Segment a BIDS dataset (BIDS App), or gather its results.",
+        "bids BIDS_DIR OUT participant --participant-label 01 02", _bids,
+    )  # fmt: skip
+    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the dataset")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the derivatives")
+    parser.add_argument("level", metavar="LEVEL", help="participant or group")
+    parser.add_argument("--version", action="version", version=f"brainseg {brainseg.__version__}")
+    which = parser.add_argument_group("which scans")
+    _add_labels(which)
+    _add_exclude_failed(which)
+    which.add_argument("--bids-filter-file", type=Path, metavar="FILE", help="JSON of entities")
+    which.add_argument(
+        "--contrasts",
+        nargs="+",
+        default=[],
+        choices=CONTRASTS,
+        help="use these scans of the same session too, where there are any",
+    )
+    which.add_argument(
+        "--skip-bids-validation", action="store_true", help="take the folder as it is"
+    )
+    how = add_engine(parser)
+    how.add_argument(
+        "-w", "--work-dir", type=Path, metavar="DIR", help="scratch of libraries (default: TMPDIR)"
+    )
+    how.add_argument("--stop-on-first-crash", action="store_true", help="begin no more after it")
+    how.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
+    how.add_argument(
+        "--report-only",
+        "--reports-only",
+        action="store_true",
+        help="make the QC pages of finished scans again",
+    )
+    segmentation = parser.add_argument_group("segmentation")
+    segmentation.add_argument(
+        "--mask",
+        default="auto",
+        choices=("auto", "none"),
+        help="auto extracts the brain; none: the scans are stripped already",
+    )
+    add_segment_options(segmentation)
+    segmentation.add_argument(
+        "--cohort-prior",
+        type=Path,
+        metavar="FILE",
+        help="keep intensity classes near those of a cohort, from `group --cohort-model`; "
+        "replaces --prior",
+    )
+    _add_cohort_model(parser)
+
+
+def add_group(commands: Commands) -> None:
+    """Add the command ``group``."""
+    parser = add_command(
+        commands, "group", "Gather the results of all scans into one table and one page.",
+        "group OUT", _group,
+    )  # fmt: skip
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the derivatives")
+    _add_labels(parser)
+    _add_exclude_failed(parser)
+    add_engine(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say which scans, write nothing")
+    _add_cohort_model(parser)
+
+
+def _add_labels(parser: argparse._ActionsContainer) -> None:
+    for option, key, others in (
+        ("--participant-label", "sub", ("--participant_label",)),
+        ("--session-label", "ses", ("--session-id", "--session_label")),
+        ("--run-id", "run", ("--run-label", "--run_id")),
+    ):
+        parser.add_argument(
+            option,
+            *others,
+            nargs="+",
+            default=[],
+            type=functools.partial(_label, key=key),
+            metavar="LABEL",
+            help=f"only these, with or without {key}-",
+        )
+
+
+def _add_exclude_failed(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--exclude-failed", action="store_true", help="leave out scans that reviewers rated fail"
+    )
+
+
+def _add_cohort_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cohort-model",
+        action="store_true",
+        help="at the group level, fit one mixture to all scans together",
+    )
+
+
+def _bids(args: argparse.Namespace) -> int:
+    from brainseg.batch import discovery
+
+    if args.level not in LEVELS:
+        raise UnknownLevelError(
+            f"analysis level {args.level!r} is not known; use participant or group"
+        )
+    if args.skip_bids_validation:
+        discovery.require_folder(args.bids_dir)
+    else:
+        discovery.check_dataset(args.bids_dir)
+    if args.level == "group":
+        return _group(args)
+    return _participant(args)
+
+
+def _participant(args: argparse.Namespace) -> int:
+    from brainseg.batch import cohort, discovery, study
+    from brainseg.batch.work import bytes_needed, process
+
+    work: Callable[[Any], Any] = process
+    check_engine(args)
+    if args.cohort_model:
+        raise UsageError("--cohort-model: belongs to the group level")
+    filters = discovery.Filters(
+        participants=tuple(args.participant_label),
+        sessions=tuple(args.session_label),
+        runs=tuple(args.run_id),
+        by_contrast=(
+            {} if args.bids_filter_file is None else discovery.read_filters(args.bids_filter_file)
+        ),
+    )
+    found = discovery.find_scans(args.bids_dir, filters)
+    config = segment_config(args, threads=1)
+    if args.cohort_prior is not None:
+        if args.contrasts:
+            raise UsageError("--cohort-prior: speaks of the T1w alone; leave out --contrasts")
+        config = replace(config, prior="cohort", cohort=cohort.read_prior(args.cohort_prior))
+    tasks = study.make_tasks(
+        found, args.out, config, report=not args.no_report, contrasts=args.contrasts
+    )
+    if args.exclude_failed:
+        from brainseg.qc.review import ratings
+
+        failed = ratings.failed(args.out)
+        tasks = [task for task in tasks if task.scan not in failed]
+    planned = study.plan(tasks)
+    if args.report_only:
+        from brainseg.batch.reports import remake as work
+
+        planned = [replace(item, why="report asked for") for item in planned]
+    if args.dry_run:
+        for item in planned:
+            state = "settled" if item.entry is None else item.entry.state
+            print(f"{item.task.scan}\t{state if item.why is None else f'to do: {item.why}'}")
+        return 0
+    if args.work_dir is not None:
+        args.work_dir.mkdir(parents=True, exist_ok=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(args.work_dir.resolve())
+    needs = [bytes_needed(item.task) for item in planned if item.why is not None]
+    crew = make_crew(args, needs or [1])
+    config = replace(config, threads=crew.threads)
+    planned = [replace(item, task=replace(item.task, config=config)) for item in planned]
+    study.describe(args.out, args.bids_dir)
+    teller = _Teller(len(planned), quiet=args.quiet)
+    try:
+        outcomes = study.run(
+            planned,
+            lambda: make_engine(args, crew, work, bytes_needed),
+            stop_on_first_crash=args.stop_on_first_crash,
+            told=teller,
+        )
+    finally:
+        try:
+            study.write_summary(args.out, teller.outcomes)
+        except BrainsegError as error:
+            # On a full disk the table below is what remains.
+            log.warning("no summary was written: %s", error)
+        print(teller.table())
+    return study.exit_code(outcomes)
+
+
+def _group(args: argparse.Namespace) -> int:
+    from brainseg.batch import cohort, group, memory
+    from brainseg.qc.pages import group as page
+    from brainseg.qc.review import ratings
+
+    check_engine(args)
+    rows = group.collect(args.out)
+    if args.exclude_failed:
+        failed = ratings.failed(args.out)
+        rows = [row for row in rows if row["scan"] not in failed]
+    rows = group.chosen(
+        rows, participants=args.participant_label, sessions=args.session_label, runs=args.run_id
+    )
+    if not rows:
+        raise NothingMatchedError(f"{args.out.name}/: no finished scan satisfies the filters")
+    if args.dry_run:
+        print("\n".join(str(row["scan"]) for row in rows))
+        return 0
+    written = []
+    if args.cohort_model:
+        kept = {row["scan"] for row in rows}
+        scans = [scan for scan in group.finished_scans(args.out) if scan.name in kept]
+        crew = make_crew(args, [memory.READING_BYTES] * len(scans))
+        engine = make_engine(args, crew, cohort.histogram_of, lambda scan: memory.READING_BYTES)
+        model = cohort.fit_cohort(scans, group.components(scans[0]), engine)
+        written.append(cohort.write_cohort(args.out, model))
+        for row in rows:
+            row["cohort_log_likelihood"] = model.log_likelihood.get(str(row["scan"]))
+    for path in [*written, *group.write_table(args.out, rows), page.write(args.out, rows)]:
+        log.info("wrote %s", path)
+    return 0
+
+
+class _Teller:
+    """Tells of each scan as it ends, and of all of them at the end."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self._total = total
+        self._quiet = quiet
+
+    def __call__(self, task: Task, outcome: Outcome) -> None:
+        self.outcomes[task.scan] = outcome
+        if outcome.state == "skipped" or (self._quiet and outcome.state == "done"):
+            return
+        count = f"[{len(self.outcomes)}/{self._total}]"
+        took = f"{sum(outcome.seconds.values()):.1f} s" if outcome.seconds else ""
+        said = took if outcome.state == "done" else outcome.reason
+        print(f"{count} {task.scan}: {outcome.state}  {said}", file=sys.stderr)
+
+    def table(self) -> str:
+        """Return the number of scans in each state, and each failure with its reason."""
+        states = ("done", "skipped", "failed", "quarantined", "busy")
+        counts = {s: sum(o.state == s for o in self.outcomes.values()) for s in states}
+        counts["not begun"] = self._total - len(self.outcomes)
+        lines = [f"{n:6d}  {state}" for state, n in counts.items() if n]
+        bad = {n: o for n, o in self.outcomes.items() if o.state not in ("done", "skipped")}
+        width = max(map(len, bad), default=0)
+        lines += [f"{name:<{width}}  {bad[name].state}: {bad[name].reason}" for name in sorted(bad)]
+        return "\n".join(lines)
+
+
+def _label(text: str, *, key: str) -> str:
+    value = text.removeprefix(f"{key}-")
+    if not value or not all(c.isalnum() or c == "+" for c in value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no label: letters and digits only")
+    return value

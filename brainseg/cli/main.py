@@ -1,0 +1,277 @@
+"""The command line: parsing, logging set-up, exit codes; nothing else prints or exits."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import brainseg
+from brainseg.cli import bids, mixture, review
+from brainseg.cli.options import (
+    Command,
+    Commands,
+    Parser,
+    add_command,
+    add_person,
+    add_segment_options,
+    add_threads,
+    segment_config,
+)
+from brainseg.errors import BrainsegError, UsageError
+
+if TYPE_CHECKING:
+    from brainseg.core.steps import Steps
+
+log = logging.getLogger("brainseg")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _terminated)
+    verbose = False
+    try:
+        parser, names = _parser()
+        args = parser.parse_args(bids.with_command(arguments, names))
+        verbose = getattr(args, "verbose", False)
+        _set_up_logging(verbose=verbose, quiet=getattr(args, "quiet", False))
+        command: Command = args.command
+        return command(args)
+    except BrainsegError as error:
+        log.debug("where it happened:", exc_info=verbose)
+        print(f"brainseg: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("brainseg: interrupted; what was complete is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        return 141
+
+
+def _terminated(signum: int, frame: object) -> NoReturn:
+    # A second signal must not interrupt the tidying up that the first one starts.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + signum)
+
+
+def _set_up_logging(*, verbose: bool, quiet: bool) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    log.setLevel(level)
+
+
+def _parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
+    """Return the parser and the names of its commands."""
+    parser = Parser(
+        prog="brainseg",
+        description="Tissue maps from MRI scans of heads.",
+        epilog="Examples: brainseg run T1.nii.gz -o OUT; as a BIDS App: "
+        "brainseg BIDS_DIR OUT participant",
+    )
+    parser.add_argument("--version", action="version", version=f"brainseg {brainseg.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_run, bids.add_bids, bids.add_group, review.add_review):
+        add(commands)
+    for add in (mixture.add_select_model, mixture.add_explain):
+        add(commands)
+    for add in (_add_demo, _add_phantom, _add_evaluate):
+        add(commands)
+    return parser, frozenset(commands.choices)
+
+
+def _add_run(commands: Commands) -> None:
+    parser = add_command(
+        commands, "run", "Segment one scan, or several of different people.",
+        "run T1.nii.gz -o OUT", _run,
+    )  # fmt: skip
+    parser.add_argument("scans", nargs="+", type=Path, metavar="T1", help="T1w scan(s)")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    add_person(parser)
+    parser.add_argument(
+        "--seeds", type=Path, metavar="FILE", help="label map of voxels whose tissue is known"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite earlier results")
+    parser.add_argument(
+        "--report-only",
+        action="store_true",
+        help="make the QC page of a finished result again; nothing is segmented",
+    )
+    add_segment_options(parser)
+    add_threads(parser)
+
+
+def _add_demo(commands: Commands) -> None:
+    parser = add_command(
+        commands, "demo", "Make a synthetic head, segment it and compare with its truth.",
+        "demo -o OUT", _demo,
+    )  # fmt: skip
+    parser.add_argument("-o", "--out", type=Path, help="keep the head and the results here")
+    parser.add_argument("--force", action="store_true", help="overwrite earlier results")
+    add_segment_options(parser)
+    add_threads(parser)
+
+
+def _add_phantom(commands: Commands) -> None:
+    parser = add_command(
+        commands, "phantom", "Write a synthetic head with its truth.",
+        "phantom -o OUT --noise 5 --bias 40", _phantom,
+    )  # fmt: skip
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--noise", type=float, default=3.0, help="%% of white matter (default 3)")
+    parser.add_argument("--bias", type=float, default=20.0, help="bias field in %% (default 20)")
+    parser.add_argument("--contrast", default="T1w", choices=("T1w", "T2w", "PDw"))
+    parser.add_argument(
+        "--voxel-size",
+        type=float,
+        nargs="+",
+        default=[1.5],
+        metavar="MM",
+        help="one or three sizes",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--force", action="store_true", help="overwrite earlier files")
+
+
+def _add_evaluate(commands: Commands) -> None:
+    parser = add_command(
+        commands, "evaluate", "Compare a label map with a true one.",
+        "evaluate OUT/T1_dseg.nii.gz truth.nii.gz --map 1=1,2=2,3=3", _evaluate,
+    )  # fmt: skip
+    parser.add_argument("segmentation", type=Path, metavar="SEG")
+    parser.add_argument("truth", type=Path, metavar="TRUTH")
+    parser.add_argument(
+        "--map",
+        metavar="SEG=TRUTH,...",
+        help="which labels correspond; several may go to one (default: the same numbers)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from brainseg.run import Job, plain_target, report_again, run_scan
+
+    if args.report_only and args.no_report:
+        raise UsageError("--report-only and --no-report: choose one")
+    config = segment_config(args, threads=args.threads)
+    own_mask = Path(args.mask) if config.mask == "file" else None
+    contrasts = tuple(
+        (name, path)
+        for name, path in (("T2w", args.t2), ("FLAIR", args.flair), ("PDw", args.pd))
+        if path is not None
+    )
+    if len(args.scans) > 1 and (own_mask or contrasts or args.seeds):
+        raise UsageError(
+            "--mask FILE, --t2, --flair, --pd and --seeds fit one person; run the scans one by one"
+        )
+    jobs = [
+        Job(
+            path,
+            plain_target(path, args.out),
+            mask=own_mask,
+            index=args.volume,
+            contrasts=contrasts,
+            seeds=args.seeds,
+        )
+        for path in args.scans
+    ]
+    names = [job.target.prefix for job in jobs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"{names.count(name)} of the scans would both be called {name!r} in "
+                f"{args.out.name}/; give them different -o folders"
+            )
+    worst = 0
+    for job in jobs:
+        try:
+            with _Progress(quiet=args.quiet) as steps:
+                if args.report_only:
+                    report_again(job, threads=config.threads, steps=steps)
+                else:
+                    run_scan(job, config, force=args.force, report=not args.no_report, steps=steps)
+        except BrainsegError as error:
+            if len(jobs) == 1:
+                raise
+            # One bad scan must not keep the others from being done.
+            print(f"brainseg: error: {error}", file=sys.stderr)
+            worst = worst or error.exit_code
+        else:
+            log.info("%s: done, see %s", job.path.name, args.out)
+    return worst
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from brainseg.evaluation import demo
+
+    config = segment_config(args, threads=args.threads)
+    with TemporaryDirectory(prefix="brainseg-") as scratch:
+        out = Path(scratch) if args.out is None else args.out
+        with _Progress(quiet=args.quiet) as steps:
+            table = demo.run(out, config, force=args.force, report=not args.no_report, steps=steps)
+    print(table)
+    return 0
+
+
+def _phantom(args: argparse.Namespace) -> int:
+    from brainseg.evaluation import demo
+    from brainseg.evaluation.phantom import make_phantom
+
+    sizes = args.voxel_size
+    if len(sizes) not in (1, 3) or min(sizes) <= 0:
+        raise UsageError(f"--voxel-size: {sizes} given; one size or three, above 0 mm, are needed")
+    zooms = tuple(sizes * 3 if len(sizes) == 1 else sizes)
+    head = make_phantom(
+        zooms=zooms, noise=args.noise, bias=args.bias, contrast=args.contrast, seed=args.seed
+    )
+    for path in demo.write_head(head, args.out, contrast=args.contrast, force=args.force):
+        log.info("wrote %s", path)
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from brainseg.evaluation import comparison
+
+    pairs = None if args.map is None else comparison.parse_map(args.map)
+    rows = comparison.compare_files(args.segmentation, args.truth, pairs)
+    print(comparison.as_json(rows) if args.json else comparison.as_table(rows))
+    return 0
+
+
+class _Progress:
+    """Tells of the steps: a spinner with seconds on a terminal, log lines elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._status: Any = None
+        self._console: Any = None
+        if not quiet and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._console = Console(stderr=True)
+
+    def __enter__(self) -> Steps:
+        from brainseg.core.steps import Steps
+
+        if self._console is None:
+            return Steps()
+        self._status = self._console.status("")
+        self._status.start()
+        return Steps(
+            on_start=lambda name: self._status.update(f"{name} ..."),
+            on_end=lambda name, seconds: self._console.print(f"  {name:<20} {seconds:6.1f} s"),
+        )
+
+    def __exit__(self, *exc: object) -> None:
+        if self._status is not None:
+            self._status.stop()

@@ -1,0 +1,1 @@
+"""What every room may use: volumes, masks, metrics, steps, threads, assets. Knows no files."""

@@ -1,0 +1,1 @@
+"""Phantom, demo, comparison with a truth."""

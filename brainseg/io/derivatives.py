@@ -1,0 +1,300 @@
+"""What is written where: BIDS derivatives of one scan, complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import brainseg
+from brainseg.core import masking
+from brainseg.core.volume import Array
+from brainseg.errors import CannotCreateError
+from brainseg.io import atomic, nifti
+from brainseg.io.grids import Grid
+from brainseg.io.nifti import Scan
+from brainseg.pipeline import Segmentation
+from brainseg.tissues.tables import THREE, TissueTable
+
+# Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
+PARTS = 65535
+Encoder = Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the outputs of one scan go and what they are called.
+
+    Attributes
+    ----------
+    folder : Path
+        Folder of the scan's files.
+    root : Path
+        Root of the derivative dataset, where ``dataset_description.json`` lies.
+    prefix, suffix : str
+        ``sub-01_ses-1`` and ``T1w``, from `brainseg.io.bids.split_name`.
+    source : str
+        How sidecars name the input: a file name or BIDS URI, never a full path.
+    other_sources : tuple of str
+        The same of further contrasts.
+    """
+
+    folder: Path
+    root: Path
+    prefix: str
+    suffix: str
+    source: str
+    other_sources: tuple[str, ...] = ()
+
+    def path(self, ending: str) -> Path:
+        """Path of the output with this ending, for example ``dseg.nii.gz``."""
+        return self.folder / f"{self.prefix}_{ending}"
+
+    @property
+    def record(self) -> Path:
+        """The mixture's JSON, written last: it stands for a complete result."""
+        return self.path("desc-brainseg_mixture.json")
+
+
+def require_free(target: Target, *, force: bool) -> None:
+    """Refuse to overwrite a result.
+
+    Raises
+    ------
+    CannotCreateError
+        When an earlier result is there and `force` is not given.
+    """
+    if not force and target.record.exists():
+        raise CannotCreateError(
+            f"{target.record.name}: this scan has a result in {target.root.name}/ already; "
+            "add --force to overwrite it, or choose another -o"
+        )
+
+
+def write(
+    target: Target,
+    scan: Scan,
+    result: Segmentation,
+    *,
+    quality: Mapping[str, bytes],
+    timed: bool = True,
+) -> list[Path]:
+    """Write all outputs of one scan.
+
+    Parameters
+    ----------
+    target : Target
+    scan : Scan
+        The input, for its grid and hash.
+    result : Segmentation
+    quality : Mapping
+        Files of quality control, ending to content; from `brainseg.qc.pages.report.outputs`.
+    timed : bool
+        As for `record`.
+
+    Returns
+    -------
+    list of Path
+        The files, the record last.
+
+    Raises
+    ------
+    CannotCreateError, OutputError
+    """
+    describe_dataset(target.root)
+    files = _images(target, scan.grid, result)
+    texts = _sidecars(target, result)
+    files |= {name: content.__bytes__ for name, content in quality.items()}
+    texts["desc-brainseg_mixture.json"] = to_json(record(scan, result, timed=timed))
+    files |= {name: text.encode for name, text in texts.items()}
+    return write_files(target, files, threads=result.config.threads)
+
+
+def write_files(target: Target, files: dict[str, Encoder], *, threads: int = 1) -> list[Path]:
+    """Write files under temporary names, then give all of them their own.
+
+    Parameters
+    ----------
+    target : Target
+    files : dict
+        Ending to a function that makes the bytes; the last is renamed last.
+    threads : int
+    """
+    with atomic.explained(target.folder):
+        target.folder.mkdir(parents=True, exist_ok=True)
+        scratch = atomic.scratch_path(target.folder / target.prefix)
+        scratch.mkdir()
+    try:
+        with atomic.explained(target.folder):
+
+            def put(item: tuple[str, Encoder]) -> None:
+                ending, encode = item
+                (scratch / ending).write_bytes(encode())
+
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(put, files.items()))
+            for ending in files:
+                (scratch / ending).replace(target.path(ending))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return [target.path(ending) for ending in files]
+
+
+def describe_dataset(root: Path, extra: dict[str, Any] | None = None) -> None:
+    """Write the files at the root of a derivative dataset, once: what it is and its labels."""
+    description = {
+        "Name": "brainseg tissue maps",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "brainseg", "Version": brainseg.__version__}],
+    } | (extra or {})
+    ignore = (
+        "*_mixture.json\n*_report.html\n*_explain.html\n*_models.html\n*_desc-quality_*\n"
+        "*_desc-contact_*\ngroup_*\nqc_*\nlogs/\n"
+    )
+    for name, text in {
+        "dataset_description.json": to_json(description),
+        ".bidsignore": ignore,
+        "dseg.tsv": label_table(THREE),
+    }.items():
+        if not (root / name).exists():
+            atomic.write_text(root / name, text)
+
+
+def record(scan: Scan, result: Segmentation, *, timed: bool = True) -> dict[str, Any]:
+    """Return everything that was estimated and how, as it is written to the mixture's JSON.
+
+    Parameters
+    ----------
+    scan : Scan
+    result : Segmentation
+    timed : bool
+        Tell the seconds of each step. A study keeps them in its ledger instead, so that the same
+        scan gives the same bytes whenever and wherever it is run.
+    """
+    mixture = result.fit.mixture
+    # The result is the same whatever the threads: they are no part of how it was made.
+    options = {name: value for name, value in asdict(result.config).items() if name != "threads"}
+    content: dict[str, Any] = {
+        "tissues": [asdict(t) for t in result.table.tissues],
+        "weights": np.asarray(mixture.weights_).tolist(),
+        "means": np.asarray(mixture.means_).tolist(),
+        "covariances": np.asarray(mixture.covariances_).tolist(),
+        "converged": bool(mixture.converged_),
+        "n_iter": int(mixture.n_iter_),
+        "log_likelihood": [float(h) for h in mixture.history_],
+        "volumes_ml": result.volumes_ml,
+        "volume_errors_ml": {
+            t.abbreviation: float(e) * result.volume.voxel_volume
+            for t, e in zip(THREE.tissues, result.fit.volume_errors, strict=True)
+        },
+        "brain": {
+            "route": result.brain.route,
+            "confidence": result.brain.confidence,
+            "checks": dict(result.brain.checks),
+        },
+        "warnings": [*scan.notes, *result.warnings],
+        "options": options,
+        "seed": result.config.seed,
+        "input": {"name": scan.path.name, "sha256": scan.sha256},
+        "versions": versions(),
+    }
+    if result.fit.lesions is not None:
+        content["lesion_candidates_ml"] = result.lesions_ml
+    if timed:
+        content["seconds"] = {name: round(s, 3) for name, s in result.seconds.items()}
+    return content
+
+
+def versions() -> dict[str, str]:
+    """Versions of brainseg and of the libraries that its numbers rest on."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("numpy", "scipy", "nibabel", "SimpleITK")
+    return {"brainseg": brainseg.__version__, "python": platform.python_version()} | {
+        name: version(name) for name in names
+    }
+
+
+def to_json(content: Any) -> str:
+    """Indented JSON with a final newline; refuses NaN, which JSON does not have."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _images(target: Target, grid: Grid, result: Segmentation) -> dict[str, Encoder]:
+    seg = f"seg-{result.table.name}"
+
+    def label(data: Array) -> bytes:
+        return nifti.compress(nifti.image_bytes(data, grid, intent="label"))
+
+    def probability(samples: Array) -> bytes:
+        parts = np.rint(samples * np.float32(PARTS)).astype(np.uint16)
+        data = masking.scatter(parts, result.mask)
+        return nifti.compress(nifti.image_bytes(data, grid, intent="estimate", slope=1 / PARTS))
+
+    files: dict[str, Encoder] = {
+        "desc-brain_mask.nii.gz": lambda: label(result.mask.astype(np.uint8)),
+        f"desc-preproc_{target.suffix}.nii.gz": lambda: nifti.compress(
+            nifti.image_bytes(result.preproc.data, grid)
+        ),
+        f"{seg}_dseg.nii.gz": lambda: label(result.labels),
+        "dseg.nii.gz": lambda: label(result.three_labels),
+    }
+    for k, tissue in enumerate(result.table.tissues):
+        files[f"{seg}_label-{tissue.abbreviation}_probseg.nii.gz"] = partial(
+            probability, result.fit.responsibilities[:, k]
+        )
+    for k, tissue in enumerate(THREE.tissues):
+        files[f"label-{tissue.abbreviation}_probseg.nii.gz"] = partial(
+            probability, result.fit.fractions[:, k]
+        )
+    if result.fit.lesions is not None:
+        files["label-L_probseg.nii.gz"] = partial(probability, result.fit.lesions)
+    return files
+
+
+def _sidecars(target: Target, result: Segmentation) -> dict[str, str]:
+    base = {"SpatialReference": target.source, "Sources": [target.source, *target.other_sources]}
+    seg = f"seg-{result.table.name}"
+    stripped = {"SkullStripped": result.brain.route == "stripped"}
+    brain_only = {"SkullStripped": True}
+    texts = {
+        "desc-brain_mask.json": to_json(base | {"Type": "Brain"} | stripped),
+        f"desc-preproc_{target.suffix}.json": to_json(base | stripped),
+        f"{seg}_dseg.json": to_json(base | brain_only),
+        f"{seg}_dseg.tsv": label_table(result.table),
+        "dseg.json": to_json(base | brain_only),
+        "dseg.tsv": label_table(THREE),
+    }
+    for tissue in result.table.tissues:
+        texts[f"{seg}_label-{tissue.abbreviation}_probseg.json"] = to_json(
+            base | brain_only | {"Description": tissue.name}
+        )
+    for tissue in THREE.tissues:
+        texts[f"label-{tissue.abbreviation}_probseg.json"] = to_json(
+            base | brain_only | {"Description": f"{tissue.name}, share of each voxel"}
+        )
+    if result.fit.lesions is not None:
+        told = (
+            "Lesion candidates: bright on FLAIR, in white matter, and explained by no healthy "
+            "tissue; counted as white matter in all other maps"
+        )
+        texts["label-L_probseg.json"] = to_json(base | brain_only | {"Description": told})
+    return texts
+
+
+def label_table(table: TissueTable) -> str:
+    """Return the look-up table of a label map, as BIDS wants it beside a ``dseg``."""
+    rows = ["index\tname\tabbreviation\tcolor\tmapping"]
+    for t in table.tissues:
+        mapping = "n/a" if t.bids is None else str(t.bids)
+        rows.append(f"{t.index}\t{t.name}\t{t.abbreviation}\t{t.colour}\t{mapping}")
+    return "\n".join(rows) + "\n"

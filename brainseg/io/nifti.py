@@ -1,0 +1,359 @@
+"""Reading scans and writing images: the only importer of nibabel and SimpleITK's readers.
+
+Inside brainseg every volume has its axes in the closest-canonical (RAS+) order. This module turns
+a file into that order and turns results back onto the grid of the file they came from, so that all
+orientations of one scan meet the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip
+from numpy.typing import NDArray
+
+from brainseg.core.volume import Array, Volume
+from brainseg.errors import DataError, NoInputError
+from brainseg.io.grids import (
+    MM_PER_UNIT,
+    Grid,
+    canonical_affine,
+    read_geometry,
+    require_same_grid,
+    times,
+    to_canonical,
+)
+
+# 640^3: more than any head scan (0.4 mm isotropic), and 1 GB as float32.
+MAX_VOXELS = 640**3
+MIN_SIDE = 5
+# Beyond this a value is no measurement, and float32 sums over 10^8 voxels would overflow.
+LARGEST = 1e30
+# Of a single-file NIfTI-1: 348 bytes of header and four that say no extension follows.
+DATA_OFFSET = 352
+log = logging.getLogger(__name__)
+# nibabel mends small faults of headers aloud, on stderr; what matters of them is in our notes.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A volume read from a file, with what is needed to write beside it.
+
+    Attributes
+    ----------
+    volume : Volume
+        float32, axes in closest-canonical order; voxels that were not finite, or beyond
+        `LARGEST`, are replaced.
+    grid : Grid
+    path : Path
+    sha256 : str
+        Hash of the file's bytes (of a DICOM folder: of its files in order).
+    finite : ndarray of bool or None
+        Where the voxels were finite; None when all were.
+    notes : tuple of str
+        What a reader should know of the input, for example a q/sform disagreement.
+    """
+
+    volume: Volume
+    grid: Grid
+    path: Path
+    sha256: str
+    finite: NDArray[np.bool_] | None
+    notes: tuple[str, ...]
+
+
+def load(path: Path, *, index: int | None = None) -> Scan:
+    """Read one scan: NIfTI-1/2, Analyze, MGZ, MINC or a folder of DICOM slices.
+
+    Parameters
+    ----------
+    path : Path
+    index : int, optional
+        Which volume of a 4-D file, counted from 0.
+
+    Raises
+    ------
+    NoInputError
+        When the path does not exist or may not be read.
+    DataError
+        When it is not an image that can be segmented.
+    """
+    image, sha256 = _open(path)
+    data, notes = _read(image, path, index)
+    header, affine = read_geometry(image, path, notes)
+    canonical, grid = to_canonical(data, affine, header, path)
+    # One order in memory, too: sums then run alike over all orientations of one scan.
+    with np.errstate(over="ignore"):
+        values = canonical.astype(np.float32, order="C")
+    finite = None
+    if np.issubdtype(canonical.dtype, np.floating):
+        finite = _replace_nonfinite(values, path, notes)
+    if values.min() == values.max():
+        raise DataError(
+            f"{path.name}: every voxel has the value {values.flat[0]:g}; a scan has contrast"
+        )
+    scale = MM_PER_UNIT[int(header["xyzt_units"]) & 7]
+    world = np.diag([scale, scale, scale, 1.0]) @ canonical_affine(grid)
+    return Scan(Volume(values, world), grid, path, sha256, finite, tuple(notes))
+
+
+def voxel_count(path: Path) -> int:
+    """Voxels that a file's header claims for one volume; 0 when it cannot be read."""
+    try:
+        image: Any = nib.load(path)
+        return int(np.prod(image.shape[:3]))
+    except Exception:
+        # Whatever is wrong with it, `load` explains it when its turn comes.
+        log.debug("%s: its header cannot be read", path.name, exc_info=True)
+        return 0
+
+
+def load_labels(path: Path, *, reference: Scan | None = None) -> tuple[Volume, Grid]:
+    """Read a mask or label map as integers, in canonical order.
+
+    Parameters
+    ----------
+    path : Path
+    reference : Scan, optional
+        The scan whose grid it must share.
+
+    Raises
+    ------
+    NoInputError, DataError
+        As `load`; also when values are not whole numbers or the grid is another.
+    """
+    image, _ = _open(path)
+    data, notes = _read(image, path, None)
+    header, affine = read_geometry(image, path, notes)
+    canonical, grid = to_canonical(data, affine, header, path)
+    if not np.isfinite(canonical).all():
+        raise DataError(f"{path.name}: some values are not finite; a label map holds whole numbers")
+    # Scaled storage reads 3 back as 2.9999; anything further off is no label map.
+    labels = canonical if canonical.dtype.kind in "iub" else np.rint(canonical)
+    worst = float(np.abs(canonical - labels).max()) if labels is not canonical else 0.0
+    if worst > 1e-2:
+        raise DataError(
+            f"{path.name}: holds values between whole numbers (off by {worst:.2g}); "
+            "a mask or label map is needed here"
+        )
+    largest = max(float(labels.max()), -float(labels.min()))
+    if largest > np.iinfo(np.int32).max:
+        raise DataError(f"{path.name}: holds the value {largest:g}; no label is that large")
+    volume = Volume(labels.astype(np.int32, order="C"), canonical_affine(grid))
+    if reference is not None:
+        require_same_grid(grid, reference.grid, path, reference.path)
+    return volume, grid
+
+
+def load_map(path: Path, *, reference: Scan) -> Array:
+    """Read a map that belongs to a scan, for example a probability, as float32 in canonical order.
+
+    Raises
+    ------
+    NoInputError, DataError
+        As `load`, but a map may be constant; also when it lies on another grid.
+    """
+    image, _ = _open(path)
+    data, notes = _read(image, path, None)
+    header, affine = read_geometry(image, path, notes)
+    canonical, grid = to_canonical(data, affine, header, path)
+    require_same_grid(grid, reference.grid, path, reference.path)
+    return np.asarray(canonical, dtype=np.float32, order="C")
+
+
+def image_bytes(
+    data: Array, grid: Grid, *, intent: str = "none", slope: float | None = None
+) -> bytes:
+    """Encode canonical data as an uncompressed NIfTI-1 image on the file's own grid.
+
+    Parameters
+    ----------
+    data : ndarray, shape (I, J, K)
+        In canonical order, of the dtype to be stored.
+    grid : Grid
+    intent : str
+        NIfTI intent, for example ``label`` or ``estimate``.
+    slope : float, optional
+        Stored integers times slope are the values.
+    """
+    stored = np.ascontiguousarray(grid.to_file_order(data).T).T
+    image = nib.Nifti1Image(stored, None, header=grid.header)
+    header = image.header
+    header.set_data_dtype(stored.dtype)
+    header.set_intent(intent)
+    # nibabel would rescale integers of its own accord; the numbers are already final.
+    header.set_slope_inter(1.0 if slope is None else slope, 0.0)
+    header["vox_offset"] = DATA_OFFSET
+    head = bytes(header.binaryblock)
+    return head.ljust(DATA_OFFSET, b"\0") + stored.tobytes(order="F")
+
+
+def compress(raw: bytes) -> bytes:
+    """Return the gzip of the bytes; equal bytes in, equal bytes out."""
+    # igzip takes a tenth of zlib's time for the same size; no time stamp, so that runs compare.
+    return bytes(igzip.compress(raw, 2, mtime=0))
+
+
+def _open(path: Path) -> tuple[Any, str]:
+    if not path.exists():
+        raise NoInputError(f"{path.name}: no such file or folder; check the path")
+    try:
+        if path.is_dir():
+            return _open_dicom(path)
+        digest = sha256_of([path])
+    except PermissionError as error:
+        raise NoInputError(f"{path.name}: may not be read; check its permissions") from error
+    except OSError as error:
+        raise NoInputError(f"{path.name}: cannot be read ({error.strerror or error})") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return nib.load(path), digest
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name if error.filename else "its other half"
+        raise NoInputError(f"{path.name}: {missing} is missing beside it") from error
+    except Exception as error:
+        raise DataError(
+            f"{path.name}: not an image that can be read ({_brief(error)}); "
+            "NIfTI, Analyze, MGZ, MINC or a DICOM folder is expected"
+        ) from error
+
+
+def _open_dicom(folder: Path) -> tuple[Any, str]:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageSeriesReader()
+    series = {
+        i: reader.GetGDCMSeriesFileNames(str(folder), i)
+        for i in reader.GetGDCMSeriesIDs(str(folder))
+    }
+    if not series:
+        raise DataError(f"{folder.name}: no DICOM series in this folder; give an image or a series")
+    if len(series) > 1:
+        counts = ", ".join(str(len(names)) for names in series.values())
+        raise DataError(
+            f"{folder.name}: {len(series)} DICOM series ({counts} files) in one folder; "
+            "put the one to segment into a folder of its own"
+        )
+    names = next(iter(series.values()))
+    try:
+        reader.SetFileNames(names)
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise DataError(f"{folder.name}: its DICOM files do not form a volume") from error
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise DataError(f"{folder.name}: a colour image; a grey-value scan is needed")
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    data = sitk.GetArrayFromImage(image).T
+    made = nib.Nifti1Image(data, lps_to_ras @ affine)
+    made.header.set_xyzt_units("mm")
+    return made, sha256_of([Path(n) for n in names])
+
+
+def sha256_of(paths: list[Path]) -> str:
+    """Return the hash of the files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(image: Any, path: Path, index: int | None) -> tuple[Array, list[str]]:
+    """Return the one 3-D array of an image, checked before any voxel is read."""
+    shape = tuple(int(n) for n in image.shape)
+    dtype = np.dtype(image.get_data_dtype())
+    if dtype.fields is not None or dtype.kind not in "iufb":
+        kind = "complex" if dtype.kind == "c" else "colour (RGB)"
+        raise DataError(f"{path.name}: {kind} voxels; a scan with one real value a voxel is needed")
+    if any(n < 1 for n in shape) or np.prod(shape, dtype=float) > 50 * MAX_VOXELS:
+        raise DataError(f"{path.name}: its header claims {times(shape)} voxels; is it damaged?")
+    spatial, rest = shape[:3], shape[3:]
+    if len(spatial) < 3 or min(spatial) < MIN_SIDE:
+        raise DataError(
+            f"{path.name}: {times(shape)} voxels; a volume of at least "
+            f"{MIN_SIDE} voxels a side is needed"
+        )
+    if np.prod(spatial, dtype=float) > MAX_VOXELS:
+        raise DataError(
+            f"{path.name}: {times(shape)} voxels, more than the {MAX_VOXELS:,} that are taken"
+        )
+    _require_bytes(image, path, np.prod(shape, dtype=float) * dtype.itemsize)
+    volumes = int(np.prod(rest, dtype=float))
+    if volumes > 1 and index is None:
+        raise DataError(
+            f"{path.name}: holds {volumes} volumes ({times(shape)}); "
+            f"choose one with --volume 0 to --volume {volumes - 1}"
+        )
+    if index is not None and not 0 <= index < volumes:
+        raise DataError(f"{path.name}: has no volume {index}; it holds {volumes}, counted from 0")
+    which = np.unravel_index(index or 0, rest, order="F") if rest else ()
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            data = np.asanyarray(image.dataobj[(..., *(int(i) for i in which))])
+    except MemoryError as error:
+        raise DataError(f"{path.name}: {times(shape)} voxels do not fit in memory") from error
+    except Exception as error:
+        raise DataError(
+            f"{path.name}: the voxels cannot be read ({_brief(error)}); is the file complete?"
+        ) from error
+    return data, []
+
+
+def _require_bytes(image: Any, path: Path, claimed: float) -> None:
+    """Refuse a header that claims more than its file can hold, before memory is taken for it."""
+    holder = image.file_map.get("image") if image.file_map else None
+    if holder is None or holder.filename is None:
+        return
+    stored = Path(holder.filename)
+    # Deflate, inside MINC-2 too, shrinks to a thousandth at the very most; of other compressions
+    # no bound is known.
+    most = {".gz": 1100, ".mgz": 1100, ".mnc": 1100, ".zst": np.inf}.get(stored.suffix, 1)
+    size = stored.stat().st_size
+    if claimed > size * most:
+        raise DataError(
+            f"{path.name}: the voxels cannot be read (the header claims {claimed:,.0f} bytes of "
+            f"them, the file has {size:,}); is the file complete?"
+        )
+
+
+def _replace_nonfinite(
+    values: NDArray[np.float32], path: Path, notes: list[str]
+) -> NDArray[np.bool_] | None:
+    """Overwrite what is no measurement by the least that is one; say where the others are."""
+    # One pass without a temporary of the volume's size settles it for nearly every scan.
+    if values.min() >= -LARGEST and values.max() <= LARGEST:
+        return None
+    finite: NDArray[np.bool_] = np.abs(values) <= LARGEST
+    bad = int(values.size - np.count_nonzero(finite))
+    if bad == values.size:
+        raise DataError(f"{path.name}: none of its {bad:,} voxels is a finite number")
+    share = 100 * bad / values.size
+    notes.append(
+        f"{bad:,} voxels ({share:.2g} %) are not finite numbers or beyond {LARGEST:g}; "
+        "they are left out"
+    )
+    values[~finite] = values[finite].min()
+    return finite
+
+
+def _brief(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    # The library's own message may carry the full path, which is the user's own affair.
+    words = [Path(w).name if "/" in w else w for w in text.split()]
+    return " ".join(words)[:120]

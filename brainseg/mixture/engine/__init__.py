@@ -1,0 +1,1 @@
+"""Expectation-Maximisation on arrays: samples, densities, the loop, its acceleration, its start."""

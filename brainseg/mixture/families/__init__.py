@@ -1,0 +1,1 @@
+"""Component families behind the same loop: Gaussian, Student-t, Rician, categorical."""

@@ -1,0 +1,130 @@
+"""Mixtures of Gaussians as users meet them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from brainseg.errors import DataError
+from brainseg.mixture.engine.arrays import Floats, Ints
+from brainseg.mixture.engine.covariances import (
+    COVARIANCE_TYPES,
+    compact_covariances,
+    expand_covariances,
+)
+from brainseg.mixture.engine.em import State
+from brainseg.mixture.engine.prior import ConjugatePrior
+from brainseg.mixture.engine.samples import Samples
+from brainseg.mixture.families.base import Mixture
+from brainseg.mixture.families.gaussian_components import GaussianComponents
+from brainseg.mixture.families.sampling import sample_marginal
+from brainseg.mixture.families.starts import first_state, gaussian_template, spread
+
+
+class GaussianMixture(Mixture[GaussianComponents]):
+    """Mixture of K Gaussians in D channels, p(x) = sum_k pi_k N(x | mu_k, Sigma_k), by EM.
+
+    Parameters
+    ----------
+    n_components : int
+        K.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+    init : {"kmeans", "random", "quantile"} or GaussianMixture
+        Where EM starts; a fitted mixture (or any object with `weights_`, `means_` and
+        `covariances_` of the same type) is taken as it is.
+    n_init : int
+        Starts from different seeds; the best likelihood is kept, as EM finds local maxima.
+    tol : float
+        See `convergence`.
+    convergence : {"likelihood", "parameters"}
+        Stop when a cycle gains less than `tol` nats per sample, or when no parameter moves by
+        more than `tol` (weights absolutely, others in typical standard deviations).
+    max_iter : int
+        Sweeps over the data at most; 0 returns the start.
+    prior : ConjugatePrior, optional
+        Fit the maximum of the posterior instead of the likelihood (MAP-EM). Its components
+        belong to those of the start, in order of the first channel's mean.
+    accelerate : bool
+        Go on with quasi-Newton steps after the first EM steps; the objective still never falls.
+    min_variance : float, optional
+        Floor of every variance; by default a millionth of a typical component's, and that of the
+        rounding step of rounded data.
+    random_state : int
+
+    Attributes
+    ----------
+    weights_ : ndarray, shape (K,)
+    means_ : ndarray, shape (K, D)
+        In order of the first channel unless `labels` or `log_mixing` name the components.
+    covariances_ : ndarray
+        Shape by type: full (K, D, D), tied (D, D), diag (K, D), spherical (K,).
+    converged_ : bool
+    n_iter_ : int
+        Sweeps over the data.
+    history_ : tuple of float
+        Log-likelihood per sample (with a prior: plus the prior's log-density / n) of every
+        mixture on the way, the start first and the one returned last. Never falls.
+    log_likelihood_ : float
+        The same of the mixture returned.
+    events_ : tuple of str
+        Components that collapsed or emptied and were started afresh.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 6,
+        *,
+        covariance_type: str = "full",
+        prior: ConjugatePrior | None = None,
+        min_variance: float | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(n_components, **options)
+        if covariance_type not in COVARIANCE_TYPES:
+            raise ValueError(f"covariance_type {covariance_type!r}; use one of {COVARIANCE_TYPES}")
+        if prior is not None and len(prior.means) != n_components:
+            raise ValueError(f"the prior has {len(prior.means)} components, not {n_components}")
+        self.covariance_type = covariance_type
+        self.prior = prior
+        self.min_variance = min_variance
+
+    def _first(self, samples: Samples, index: Ints) -> State[GaussianComponents]:
+        template = gaussian_template(
+            samples, index, self.covariance_type, self.min_variance, self.prior
+        )
+        return first_state(samples, index, template)
+
+    def _given(self, samples: Samples) -> State[GaussianComponents]:
+        k, d = self.n_components, samples.n_features
+        weights = np.asarray(self.init.weights_, dtype=np.float64)
+        means = np.asarray(self.init.means_, dtype=np.float64).reshape(-1, d)
+        if weights.shape != (k,) or means.shape != (k, d):
+            raise DataError(
+                f"the start has {len(weights)} components in {means.shape[1]} channels, "
+                f"the mixture {k} in {d}"
+            )
+        cov = expand_covariances(self.init.covariances_, self.covariance_type, k, d)
+        variance = np.diagonal(cov, axis1=1, axis2=2)
+        unit = np.sqrt(weights @ variance / weights.sum())
+        _, floor = spread(samples, np.zeros(len(samples), dtype=np.int64))
+        floor = np.minimum(floor, 1e-6 * unit**2)
+        if self.min_variance is not None:
+            floor = np.full(d, self.min_variance)
+        centre = weights @ means / weights.sum()
+        components = GaussianComponents(
+            means, cov, self.covariance_type, unit, floor, centre, self.prior
+        )
+        with np.errstate(divide="ignore"):
+            log_weights = np.maximum(np.log(weights / weights.sum()), -700.0)
+        return State(log_weights, components)
+
+    def _publish(self, components: GaussianComponents) -> None:
+        self.means_: Floats = components.means
+        self.covariances_: Floats = compact_covariances(
+            components.covariances, self.covariance_type
+        )
+
+    def sample_marginal(self, n: int, random_state: int = 0) -> Floats:
+        """Draw from p(x) alone, shape (n, D): no component is chosen on the way."""
+        return sample_marginal(self._state, n, np.random.default_rng(random_state))

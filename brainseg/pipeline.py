@@ -1,0 +1,249 @@
+"""THE path: what happens to a volume, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from brainseg.alignment.contrasts import align_contrast
+from brainseg.anatomy.brain import Extraction, extract_brain, given_mask, stripped_mask
+from brainseg.atlas.placing import place_atlas
+from brainseg.config import SegmentConfig
+from brainseg.core import masking
+from brainseg.core.steps import Steps
+from brainseg.core.volume import Array, BoolArray, Volume
+from brainseg.errors import DataError
+from brainseg.tissues import tables
+from brainseg.tissues.fit import ANATOMY, TissueFit, fit_tissues
+from brainseg.tissues.seeds import fit_seeded
+from brainseg.tissues.tables import THREE, TissueTable
+
+FIELD_OF_VIEW_MM = (15.0, 1000.0)
+"""A side of a scan that shows a head, or a slab of one. Outside it voxel sizes are wrong (a unit
+of length mistaken, a header damaged), and grids made in mm would be empty or without end."""
+LARGEST_BRAIN_MM = 300.0
+"""A side of the box around a brain mask; even a whole adult head lies within."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What came out of `segment`, all on the grid of `volume`.
+
+    Attributes
+    ----------
+    volume : Volume
+        The scan as it went in, float32.
+    brain : Extraction
+        The mask with its route, confidence, checks and warnings.
+    table : TissueTable
+    fit : TissueFit
+        Responsibilities, labels, fractions, bias field and mixture inside the mask.
+    config : SegmentConfig
+    seconds : Mapping
+        Seconds by step.
+    flair : ndarray of float32, shape (I, J, K), or None
+        The FLAIR scan, aligned, where there is one.
+    """
+
+    volume: Volume
+    brain: Extraction
+    table: TissueTable
+    fit: TissueFit
+    config: SegmentConfig
+    seconds: Mapping[str, float]
+    flair: NDArray[np.float32] | None = None
+
+    @property
+    def mask(self) -> BoolArray:
+        """Brain mask, shape (I, J, K)."""
+        return self.brain.mask
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """Label map of the table, shape (I, J, K); 0 is background."""
+        return masking.scatter(self.fit.labels, self.mask)
+
+    @property
+    def three_labels(self) -> NDArray[np.uint8]:
+        """Label map of CSF, GM, WM: the most probable class of each voxel."""
+        return masking.scatter(self.fit.three_labels, self.mask)
+
+    def probability(self, k: int) -> NDArray[np.float32]:
+        """Responsibility of tissue `k` (0-based), shape (I, J, K)."""
+        return masking.scatter(self.fit.responsibilities[:, k], self.mask)
+
+    def fraction(self, k: int) -> NDArray[np.float32]:
+        """Share of CSF, GM or WM (0, 1, 2) in each voxel, shape (I, J, K)."""
+        return masking.scatter(self.fit.fractions[:, k], self.mask)
+
+    @property
+    def preproc(self) -> Volume:
+        """The scan divided by its bias field."""
+        if self.fit.bias is None:
+            return self.volume
+        return self.volume.with_data(self.volume.data / self.fit.bias)
+
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of CSF, GM and WM in mL, from the fractions."""
+        sums = self.fit.fractions.sum(axis=0, dtype=np.float64) * self.volume.voxel_volume
+        return {t.abbreviation: float(v) for t, v in zip(THREE.tissues, sums, strict=True)}
+
+    @property
+    def lesions_ml(self) -> float:
+        """Volume of the lesion candidates in mL; 0 where none were looked for."""
+        if self.fit.lesions is None:
+            return 0.0
+        return float(self.fit.lesions.sum(dtype=np.float64)) * self.volume.voxel_volume
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that a reader should know before trusting the result."""
+        return self.brain.warnings + self.fit.warnings
+
+
+def segment(
+    volume: Volume,
+    config: SegmentConfig,
+    *,
+    mask: BoolArray | None = None,
+    finite: BoolArray | None = None,
+    contrasts: Mapping[str, Volume] | None = None,
+    seeds: NDArray[np.integer] | None = None,
+    steps: Steps | None = None,
+) -> Segmentation:
+    """Segment one head.
+
+    Parameters
+    ----------
+    volume : Volume
+        T1w scan, float32, axes in canonical order.
+    config : SegmentConfig
+    mask : ndarray of bool, optional
+        The user's brain mask, for ``config.mask == "file"``.
+    finite : ndarray of bool, optional
+        Where the scan's voxels were finite numbers; others are left out of the brain.
+    contrasts : mapping of name to Volume, optional
+        T2w, FLAIR or PDw of the same person, each on its own grid.
+    seeds : ndarray of int, optional
+        Voxels whose tissue is known (1..K), 0 elsewhere; the mixture is fitted around them.
+    steps : Steps, optional
+        Is told of each step and its seconds.
+
+    Raises
+    ------
+    DataError
+        When there is no brain to be found, or too little of it to fit.
+    """
+    steps = steps or Steps()
+    table = tables.table(config.tissues)
+    _require_head_size(volume)
+    # BLAS sums in an order that depends on its threads; one keeps the bits the same.
+    with threadpool_limits(limits=1):
+        with steps.step("Brain mask"):
+            brain = find_brain(volume, config, mask).within(finite)
+        _require_brain_size(volume, brain.mask)
+        _require_values(masking.extract(volume.data, brain.mask), len(table))
+        channels = {}
+        for name, contrast in (contrasts or {}).items():
+            with steps.step(f"Align {name}"):
+                channels[name] = align_contrast(contrast, volume, mask=brain.mask, name=name)
+        if seeds is not None:
+            with steps.step("Tissues"):
+                fit = fit_seeded(
+                    volume.data,
+                    brain.mask,
+                    seeds,
+                    zooms=volume.zooms,
+                    table=table,
+                    bias=config.bias,
+                    channels=channels,
+                )
+            return Segmentation(volume, brain, table, fit, config, dict(steps.seconds))
+        atlas = None
+        if config.prior == "atlas" and table.name in ANATOMY:
+            with steps.step("Atlas"):
+                atlas = place_atlas(volume, brain.mask, start=brain.placed, threads=config.threads)
+            if atlas is None:
+                brain = brain.warned(_without_atlas(table))
+        with steps.step("Tissues"):
+            fit = fit_tissues(
+                volume.data,
+                brain.mask,
+                volume.zooms,
+                table=table,
+                bias=config.bias,
+                smooth=config.smooth,
+                prior="tied" if config.prior == "atlas" else config.prior,
+                cohort=config.cohort,
+                seed=config.seed,
+                threads=config.threads,
+                channels=channels,
+                spatial_prior=atlas,
+            )
+    seconds = dict(steps.seconds)
+    return Segmentation(volume, brain, table, fit, config, seconds, channels.get("FLAIR"))
+
+
+def find_brain(volume: Volume, config: SegmentConfig, mask: BoolArray | None) -> Extraction:
+    """Find the brain by the way that the configuration names; `mask` is the user's own."""
+    if config.mask == "file":
+        if mask is None:
+            raise ValueError("config.mask is 'file' but no mask was given")
+        return given_mask(volume, mask)
+    if config.mask == "none":
+        return stripped_mask(volume)
+    return extract_brain(
+        volume, route=config.brain_extraction, threads=config.threads, seed=config.seed
+    )
+
+
+def _without_atlas(table: TissueTable) -> str:
+    """Say that the tissues rest on intensities alone, or refuse where they cannot."""
+    if table.name == "anatomical":
+        raise DataError(
+            "the head atlas could not be placed on this scan, and anatomical tissues rest on it; "
+            "is the whole head in view? Otherwise use --tissues six"
+        )
+    return "the head atlas could not be placed; tissues rest on intensities alone"
+
+
+def _require_head_size(volume: Volume) -> None:
+    sides = np.multiply(volume.shape, volume.zooms)
+    low, high = FIELD_OF_VIEW_MM
+    if sides.min() < low or sides.max() > high:
+        raise DataError(
+            f"the scan measures {_by(sides)} mm, of which a side is outside {low:g} to {high:g} "
+            "mm; are the voxel sizes in its header right?"
+        )
+
+
+def _require_brain_size(volume: Volume, mask: BoolArray) -> None:
+    if not mask.any():
+        raise DataError("the brain mask is empty; give one with --mask FILE")
+    box = masking.bounding_box(mask)
+    sides = np.multiply([s.stop - s.start for s in box], volume.zooms)
+    if sides.max() > LARGEST_BRAIN_MM:
+        raise DataError(
+            f"the brain mask measures {_by(sides)} mm, more than the {LARGEST_BRAIN_MM:g} mm of "
+            "any head; are the mask and the header's voxel sizes right?"
+        )
+
+
+def _by(sides: Array) -> str:
+    return " x ".join(f"{s:.3g}" for s in sides)
+
+
+def _require_values(values: Array, n_tissues: int) -> None:
+    # The first thousand voxels settle it for any real scan.
+    if np.unique(values[:1000]).size < n_tissues:
+        distinct = np.unique(values).size
+        if distinct < n_tissues:
+            raise DataError(
+                f"the brain holds only {distinct} different values, too few for {n_tissues} "
+                "tissues; is this a label map? Otherwise ask for fewer with --tissues"
+            )

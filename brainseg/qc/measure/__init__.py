@@ -1,0 +1,1 @@
+"""Quality numbers and verdicts."""

@@ -1,0 +1,93 @@
+"""Quality control made again from the files of a finished scan, without segmenting it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from brainseg.core.masking import extract
+from brainseg.core.volume import Array
+from brainseg.errors import DataError, NoInputError
+from brainseg.io import nifti
+from brainseg.io.derivatives import Target
+from brainseg.io.nifti import Scan
+from brainseg.qc.measure.subject import Subject
+from brainseg.tissues import tables
+from brainseg.tissues.tables import THREE
+
+
+def read_subject(target: Target, scan: Scan) -> Subject:
+    """Read back what a report needs; probabilities have the precision of their files.
+
+    Parameters
+    ----------
+    target : Target
+        Where the outputs of the scan lie.
+    scan : Scan
+        The input that they were made from.
+
+    Raises
+    ------
+    NoInputError
+        When there is no finished result, or a file of it is gone.
+    DataError
+        When the result was made from another scan.
+    """
+    record = _record(target)
+    if record["input"]["sha256"] != scan.sha256:
+        raise DataError(
+            f"{scan.path.name}: {target.record.name} was made from another file of this name "
+            "(its hash differs); segment it again with --force"
+        )
+    table = tables.table(record["options"]["tissues"])
+    mask = nifti.load_labels(target.path("desc-brain_mask.nii.gz"), reference=scan)[0].data > 0
+    seg = f"seg-{table.name}"
+
+    def stacked(endings: list[str]) -> Array:
+        maps = [nifti.load_map(target.path(e), reference=scan) for e in endings]
+        return np.stack([extract(m, mask) for m in maps], axis=1)
+
+    lesions = None
+    if "lesion_candidates_ml" in record:
+        lesions = stacked(["label-L_probseg.nii.gz"])[:, 0]
+    labels, _ = nifti.load_labels(target.path(f"{seg}_dseg.nii.gz"), reference=scan)
+    return Subject(
+        name=scan.path.name,
+        volume=scan.volume,
+        mask=mask,
+        table=table,
+        responsibilities=stacked(
+            [f"{seg}_label-{t.abbreviation}_probseg.nii.gz" for t in table.tissues]
+        ),
+        label_samples=extract(labels.data, mask).astype(np.uint8),
+        fractions=stacked([f"label-{t.abbreviation}_probseg.nii.gz" for t in THREE.tissues]),
+        bias=None if record["options"]["bias"] == "none" else _bias(target, scan),
+        record=record,
+        lesions=lesions,
+    )
+
+
+def _record(target: Target) -> dict[str, Any]:
+    try:
+        content = json.loads(target.record.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NoInputError(
+            f"{target.record.name}: no finished result of this scan in {target.root.name}/; "
+            "segment it first"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{target.record.name}: cannot be read ({error})") from error
+    if not isinstance(content, dict) or not {"input", "options"} <= content.keys():
+        raise DataError(f"{target.record.name}: is no record of brainseg")
+    return content
+
+
+def _bias(target: Target, scan: Scan) -> Array:
+    """Return the field by which the scan was divided, 1 where it was left as it is."""
+    corrected = target.path(f"desc-preproc_{target.suffix}.nii.gz")
+    divided = nifti.load_map(corrected, reference=scan)
+    field = np.ones_like(divided)
+    np.divide(scan.volume.data, divided, out=field, where=divided != 0)
+    return field

@@ -1,0 +1,1 @@
+"""Tissue tables, the tissue model and its fit inside a brain mask."""

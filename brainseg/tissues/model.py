@@ -1,0 +1,194 @@
+"""The components of the tissue mixture: pure tissues, and boundary classes tied between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg.atlas.head_atlas import BRAIN
+from brainseg.mixture import log_gaussian, log_joint
+from brainseg.tissues.tables import TissueTable
+
+Floats = NDArray[np.float64]
+Places = dict[str, float]
+
+CSF, GREY, WHITE = 0, 1, 2
+_T = 1 / 3
+
+
+@dataclass(frozen=True)
+class Component:
+    """One Gaussian of the model.
+
+    Attributes
+    ----------
+    name : str
+    shares : tuple of float
+        CSF, GM and WM in its mean; the mean of a boundary class is tied between its neighbours.
+    parent : int
+        The three-tissue class that most of its voxels belong to (0 CSF, 1 GM, 2 WM).
+    six, anatomical : int
+        Position of its tissue in the tables of these names.
+    places : dict
+        Classes of the atlas where it is to be expected, with weights.
+    pure : bool
+        Whether it is one tissue of known intensity; only such drive the bias field.
+    """
+
+    name: str
+    shares: tuple[float, float, float]
+    parent: int
+    six: int
+    anatomical: int
+    places: Places
+    pure: bool = False
+
+    def tissue(self, table: TissueTable) -> int:
+        """Position of its tissue in a table."""
+        named = {"six": self.six, "anatomical": self.anatomical}
+        return named.get(table.name, self.parent)
+
+
+def _mix(*parts: tuple[float, Places]) -> Places:
+    out: Places = {}
+    for share, places in parts:
+        for name, weight in places.items():
+            out[name] = out.get(name, 0.0) + share * weight
+    return out
+
+
+_C: Places = {"csf": 1.0}
+_G: Places = {"cortical_grey": 1.0, "cerebellar_grey": 1.0}
+_W: Places = {"white": 1.0, "brain_stem": 1.0, "cerebellar_white": 1.0}
+# Where a sulcus runs differs from head to head: the atlas says little about CSF against cortex.
+_CG = _mix((1, _C), (1, _G))
+
+# A voxel cut by a boundary may hold any share of both tissues. Two Gaussians a third and two
+# thirds of the way approximate that uniform spread, and the label changes at half and half.
+INTENSITY = (
+    Component("csf", (1, 0, 0), CSF, 0, 0, _mix((0.7, _C), (0.3, _CG))),
+    Component("csf-grey", (2 * _T, _T, 0), CSF, 1, 0, _CG),
+    Component("grey-csf", (_T, 2 * _T, 0), GREY, 2, 1, _CG),
+    Component("grey", (0, 1, 0), GREY, 2, 1, _mix((0.7, _G), (0.3, _CG)), pure=True),
+    Component("grey-white", (0, 2 * _T, _T), GREY, 3, 1, _mix((0.75, _G), (0.25, _W))),
+    Component("white-grey", (0, _T, 2 * _T), WHITE, 4, 2, _mix((0.25, _G), (0.75, _W))),
+    Component("white", (0, 0, 1), WHITE, 5, 2, _W, pure=True),
+)
+
+# What only a map of places can tell: thalamus and pallidum are nearly as bright as white matter,
+# and a voxel of ventricle wall is as dark as cortex.
+PLACED = (
+    Component("deep grey", (0, 0.6, 0.4), GREY, 3, 3, {"deep_grey": 1.0}),
+    Component("csf-white", (2 * _T, 0, _T), CSF, 0, 0, {}),
+    Component("white-csf", (_T, 0, 2 * _T), WHITE, 4, 2, {}),
+)
+
+# For `anatomical` the stem and the cerebellum are tissues of their own.
+_NO_STEM = {"white": 1.0}
+REGIONAL = (
+    Component("brain stem", (0, 0.15, 0.85), WHITE, 5, 4, {"brain_stem": 1.0}),
+    Component("cerebellar grey", (0, 1, 0), GREY, 2, 5, {"cerebellar_grey": 1.0}),
+    Component("cerebellar edge", (0, 0.5, 0.5), GREY, 3, 5, {"cerebellar_grey": 1.0}),
+    Component("cerebellar white", (0, 0, 1), WHITE, 5, 5, {"cerebellar_white": 1.0}),
+)
+
+
+_EVERYWHERE = frozenset(c.name for c in INTENSITY)
+
+
+def components_for(table: TissueTable, *, placed: bool) -> tuple[Component, ...]:
+    """Return the components that describe a table, with the atlas or without."""
+    if not placed:
+        return INTENSITY
+    if table.name != "anatomical":
+        return INTENSITY + PLACED
+    regions = {"cerebellar_grey", "cerebellar_white", "brain_stem"}
+    cerebrum = tuple(
+        Component(
+            c.name,
+            c.shares,
+            c.parent,
+            c.six,
+            c.anatomical,
+            {name: w for name, w in c.places.items() if name not in regions},
+            c.pure,
+        )
+        for c in INTENSITY + PLACED
+    )
+    return cerebrum + REGIONAL
+
+
+def place(components: tuple[Component, ...], atlas: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn atlas probabilities into what each component expects of a voxel.
+
+    Parameters
+    ----------
+    components : tuple of Component
+    atlas : ndarray of float32, shape (7, n)
+        Probabilities of `brainseg.atlas.head_atlas.BRAIN` at voxels.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, M)
+        Relative, positive; the mixing weights multiply them.
+    """
+    total = np.maximum(atlas.sum(axis=0), 0.2)
+    share = {name: values / total for name, values in zip(BRAIN, atlas, strict=True)}
+    white = sum(share[name] for name in _W)
+    out = np.empty((atlas.shape[1], len(components)), np.float32)
+    for k, component in enumerate(components):
+        if component.shares[CSF] and component.shares[WHITE]:
+            # Only where ventricle and white matter may both be.
+            out[:, k] = 2 * share["csf"] * white + 0.001
+            continue
+        # The atlas is an average: what it never saw is improbable, not impossible.
+        out[:, k] = 0.02 if component.name in _EVERYWHERE else 0.001
+        for name, weight in component.places.items():
+            out[:, k] += weight * share[name]
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Gaussians with the tissues that they stand for.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (M,)
+    means : ndarray, shape (M, D)
+    covariances : ndarray, shape (M, D, D)
+    tissues : tuple of int
+        For each component the position of its tissue in the table.
+    parents : tuple of int
+        For each component 0 CSF, 1 GM, 2 WM.
+    groups : tuple of int
+        For each component the class that the neighbourhood speaks about.
+    components : tuple of Component
+        Empty for a mixture of unnamed classes.
+    """
+
+    weights: Floats
+    means: Floats
+    covariances: Floats
+    tissues: tuple[int, ...]
+    parents: tuple[int, ...]
+    groups: tuple[int, ...]
+    components: tuple[Component, ...] = ()
+
+    def log_joint(self, values: Floats, places: NDArray[np.float32] | None) -> Floats:
+        """Log joint density of values (n, D) and components, shape (n, M)."""
+        density = log_gaussian(values, self.means, self.covariances)
+        return log_joint(density, log_mixing(self.weights, places))
+
+
+def log_mixing(weights: Floats, places: NDArray[np.float32] | None) -> Floats:
+    """Logarithms of the mixing weights: of all voxels alike, or of each with its places."""
+    if places is None:
+        out: Floats = np.log(weights)
+        return out
+    local = places * weights
+    local /= local.sum(axis=1, keepdims=True)
+    out = np.log(local)
+    return out

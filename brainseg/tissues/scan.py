@@ -1,0 +1,113 @@
+"""A masked scan made ready for the fit: cropped, clipped and scaled to about 0..1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg.core.masking import bounding_box
+from brainseg.core.volume import Array, BoolArray
+from brainseg.errors import DataError
+
+Index = tuple[NDArray[np.intp], ...]
+
+# Beyond these percentiles of the brain lie vessels and accidents, not tissue.
+_CLIP = (0.1, 99.9)
+# A log field needs positive intensities.
+_FLOOR = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """The channels inside the bounding box of the mask.
+
+    Attributes
+    ----------
+    channels : list of ndarray of float32, shape (i, j, k)
+        Scaled so that air is near 0 and the brightest tissue near 1, whatever the scanner's
+        units; `correct` divides them by a field.
+    inside : ndarray of bool, shape (i, j, k)
+    box : tuple of slice
+        Where this lies on the scan's grid.
+    zeros, scales : tuple of float
+        intensity = value * scale + zero, by channel.
+    """
+
+    channels: list[NDArray[np.float32]]
+    inside: BoolArray
+    box: tuple[slice, slice, slice]
+    zeros: tuple[float, ...]
+    scales: tuple[float, ...]
+
+    @classmethod
+    def prepare(cls, volumes: Sequence[Array], mask: BoolArray, needed: int) -> Scan:
+        """Crop, clip and scale.
+
+        Raises
+        ------
+        DataError
+            When the mask is empty or holds fewer than `needed` distinct values.
+        """
+        if not mask.any():
+            raise DataError("the brain mask is empty; give one with --mask FILE")
+        box = bounding_box(mask, margin=1)
+        inside = np.ascontiguousarray(mask[box])
+        channels, zeros, scales = [], [], []
+        for volume in volumes:
+            cropped = np.asarray(volume[box], dtype=np.float32)
+            lo, hi = np.percentile(cropped[inside], _CLIP)
+            # What the scanner calls zero: the air around, if there is any.
+            zero = min(float(np.percentile(volume[::2, ::2, ::2], 0.5)), float(lo))
+            distinct = np.unique(np.clip(cropped[inside], lo, hi)).size
+            if distinct < max(needed, 2):
+                raise DataError(
+                    f"the brain holds {distinct} different intensities, {needed} tissues need at "
+                    "least as many; is this a label map? Otherwise ask for fewer with --tissues"
+                )
+            scaled = np.clip(cropped, lo, hi)
+            scaled -= np.float32(zero)
+            scaled /= np.float32(hi - zero)
+            np.maximum(scaled, np.float32(_FLOOR), out=scaled)
+            channels.append(np.ascontiguousarray(scaled))
+            zeros.append(zero)
+            scales.append(float(hi - zero))
+        return cls(channels, inside, box, tuple(zeros), tuple(scales))
+
+    def sample(self, at_most: int) -> Index:
+        """Return indices of about so many voxels of the mask, on a regular lattice."""
+        step = max(1, round((np.count_nonzero(self.inside) / at_most) ** (1 / 3)))
+        lattice = np.zeros_like(self.inside)
+        lattice[step // 2 :: step, step // 2 :: step, step // 2 :: step] = True
+        lattice &= self.inside
+        # A mask thinner than the lattice is small enough to be taken whole.
+        return np.nonzero(lattice if lattice.sum() >= 1000 else self.inside)
+
+    def rows(self, at: Index) -> NDArray[np.intp]:
+        """Return the positions of indices of the box among the voxels of the mask."""
+        flat = np.ravel_multi_index(at, self.inside.shape)
+        return np.searchsorted(np.flatnonzero(self.inside), flat)
+
+    def correct(self, log_fields: Sequence[NDArray[np.float32]]) -> None:
+        """Divide each channel by its field."""
+        for channel, field in zip(self.channels, log_fields, strict=True):
+            channel /= np.exp(field)
+
+    def values(self, flat: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the values at flat indices of the box, shape (n, D)."""
+        return np.stack([c.ravel()[flat] for c in self.channels], axis=1).astype(np.float64)
+
+    def intensities(self, channel: int) -> NDArray[np.float32]:
+        """Return a channel inside the mask in the scanner's units, shape (n_mask,)."""
+        scaled = self.channels[channel][self.inside]
+        return np.asarray(
+            scaled * np.float32(self.scales[channel]) + np.float32(self.zeros[channel])
+        )
+
+    def on_grid(self, cropped: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Put a map of the box back on the scan's grid, 0 around it."""
+        out = np.zeros(shape, np.float32)
+        out[self.box] = cropped
+        return out

@@ -1,0 +1,102 @@
+"""Tissues from voxels whose tissue the user knows: maximum likelihood with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg.core.masking import extract
+from brainseg.core.volume import Array, BoolArray
+from brainseg.errors import DataError
+from brainseg.mixture import GaussianMixture
+from brainseg.tissues.bias import n4_of_scan
+from brainseg.tissues.fit import TissueFit, TissueMixture
+from brainseg.tissues.partial_volume import volume_error
+from brainseg.tissues.tables import TissueTable
+
+# Two values give a tissue a mean and a variance; fewer do not.
+FEWEST_SEEDS = 2
+
+
+def fit_seeded(
+    data: Array,
+    mask: BoolArray,
+    seeds: NDArray[np.integer],
+    *,
+    zooms: tuple[float, float, float],
+    table: TissueTable,
+    bias: str,
+    channels: Mapping[str, Array] | None = None,
+) -> TissueFit:
+    """Fit one Gaussian a tissue; labelled voxels stay what they are, the rest is inferred by EM.
+
+    Parameters
+    ----------
+    data : ndarray, shape (I, J, K)
+    mask : ndarray of bool, shape (I, J, K)
+    seeds : ndarray of int, shape (I, J, K)
+        Tissue of the table (1..K) where it is known, 0 elsewhere.
+    zooms : tuple of float
+        Voxel sizes in mm.
+    table : TissueTable
+    bias : str
+        ``none`` leaves the scan as it is; otherwise N4 corrects it first, since the field inside
+        EM is driven by tissues that the atlas model names, not by the user's.
+    channels : mapping of name to ndarray, shape (I, J, K), optional
+        Further contrasts on the same grid; each gets its own field.
+
+    Raises
+    ------
+    DataError
+        When a tissue has no seeds in the mask, or a seed is not in the table.
+    """
+    known = extract(seeds, mask).astype(np.int64)
+    k = len(table)
+    if known.max(initial=0) > k or known.min(initial=0) < 0:
+        raise DataError(
+            f"--seeds: holds label {known.max()}; --tissues {table.name} has labels 1 to {k}"
+        )
+    counts = np.bincount(known, minlength=k + 1)[1:]
+    poor = [t.name for t, n in zip(table.tissues, counts, strict=True) if n < FEWEST_SEEDS]
+    if poor:
+        raise DataError(
+            f"--seeds: {', '.join(poor)} has fewer than {FEWEST_SEEDS} voxels inside the brain; "
+            "mark some of every tissue"
+        )
+    columns, log_fields = [], []
+    for image in (data, *(channels or {}).values()):
+        column = extract(image, mask).astype(np.float64)
+        if bias != "none":
+            log_fields.append(n4_of_scan(image, mask, zooms))
+            column /= np.exp(extract(log_fields[-1], mask))
+        columns.append(column)
+    values = np.stack(columns, axis=1)
+    mixture = GaussianMixture(k).fit(values, labels=known - 1)
+    responsibilities = mixture.predict_proba(values).astype(np.float32)
+    clamped = known > 0
+    responsibilities[clamped] = np.eye(k, dtype=np.float32)[known[clamped] - 1]
+    fractions = responsibilities @ np.eye(3, dtype=np.float32)[list(table.parents)]
+    return TissueFit(
+        responsibilities,
+        (responsibilities.argmax(axis=1) + 1).astype(np.uint8),
+        fractions,
+        (fractions.argmax(axis=1) + 1).astype(np.uint8),
+        log_fields[0] if log_fields else None,
+        TissueMixture(
+            mixture.weights_,
+            mixture.means_,
+            mixture.covariances_,
+            tuple(mixture.history_),
+            bool(mixture.converged_),
+            int(mixture.n_iter_),
+        ),
+        bool(mixture.converged_),
+        (),
+        volume_error((fractions * (1 - fractions)).sum(axis=0, dtype=np.float64), zooms),
+        contrasts={
+            name: column.astype(np.float32)
+            for name, column in zip(channels or {}, columns[1:], strict=True)
+        },
+    )

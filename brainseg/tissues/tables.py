@@ -1,0 +1,114 @@
+"""The one table of tissues: index, name, abbreviation, colour, parent class, BIDS label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brainseg.config import count_classes
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """One row of a tissue table.
+
+    Attributes
+    ----------
+    index : int
+        Value in the label map; 0 is background.
+    name, abbreviation : str
+        Plain name, and the short form used in file names (``label-<ABBR>_probseg``).
+    colour : str
+        ``#rrggbb``, distinguishable with the common colour-vision deficiencies.
+    parent : str
+        The class of the three-tissue set it merges into: ``CSF``, ``GM`` or ``WM``.
+    bids : int or None
+        Index of the BIDS common derivatives label, where there is one.
+    """
+
+    index: int
+    name: str
+    abbreviation: str
+    colour: str
+    parent: str
+    bids: int | None = None
+
+
+@dataclass(frozen=True)
+class TissueTable:
+    """A named set of tissues, in order of index (for intensity tables: dark to bright on T1w)."""
+
+    name: str
+    tissues: tuple[Tissue, ...]
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """For each tissue the position of its parent in `THREE` (0 CSF, 1 GM, 2 WM)."""
+        order = [t.abbreviation for t in THREE.tissues]
+        return tuple(order.index(t.parent) for t in self.tissues)
+
+    def __len__(self) -> int:
+        return len(self.tissues)
+
+
+THREE = TissueTable(
+    "three",
+    (
+        Tissue(1, "Cerebrospinal fluid", "CSF", "#4a66d8", "CSF", 3),
+        Tissue(2, "Grey matter", "GM", "#e88a1a", "GM", 1),
+        Tissue(3, "White matter", "WM", "#ffffff", "WM", 2),
+    ),
+)
+
+# Intensity alone knows no anatomy: the names say which intensities a class holds, no more.
+SIX = TissueTable(
+    "six",
+    (
+        Tissue(1, "Pure cerebrospinal fluid", "CSF", "#4a66d8", "CSF", 3),
+        Tissue(2, "Boundary of CSF and grey matter", "CSFGM", "#86cbf0", "CSF"),
+        Tissue(3, "Darker grey matter", "GMD", "#99350d", "GM"),
+        Tissue(4, "Brighter grey matter", "GMB", "#e88a1a", "GM"),
+        Tissue(5, "Boundary of grey and white matter", "GMWM", "#f3e15a", "WM"),
+        Tissue(6, "Pure white matter", "WM", "#ffffff", "WM", 2),
+    ),
+)
+
+ANATOMICAL = TissueTable(
+    "anatomical",
+    (
+        Tissue(1, "Cerebrospinal fluid", "CSF", "#4a66d8", "CSF", 3),
+        Tissue(2, "Cortical grey matter", "CGM", "#e88a1a", "GM", 8),
+        Tissue(3, "White matter", "WM", "#ffffff", "WM", 2),
+        Tissue(4, "Deep grey matter", "SGM", "#a8246a", "GM", 9),
+        Tissue(5, "Brain stem", "BS", "#5c4a00", "WM", 10),
+        Tissue(6, "Cerebellum", "CBM", "#33bbdb", "GM", 11),
+    ),
+)
+
+
+def table(name: str) -> TissueTable:
+    """Look a table up by name, or make one of ``N`` unnamed intensity classes.
+
+    Parameters
+    ----------
+    name : str
+        ``six``, ``three``, ``anatomical``, or a number of classes from 2 to 12.
+
+    Raises
+    ------
+    UsageError
+        When there is no such table.
+    """
+    n_classes = count_classes(name)
+    named = {t.name: t for t in (SIX, THREE, ANATOMICAL)} | {"6": SIX, "3": THREE}
+    return named[name] if name in named else _numbered(n_classes)
+
+
+def _numbered(n: int) -> TissueTable:
+    """Classes without anatomical names; thirds of the intensity order give the parents."""
+    tissues = []
+    for i in range(n):
+        grey = 40 + round(200 * i / (n - 1))
+        parent = THREE.tissues[min(2, 3 * i // n)].abbreviation
+        colour = f"#{grey:02x}{grey:02x}{255 - grey // 2:02x}"
+        tissues.append(Tissue(i + 1, f"Intensity class {i + 1}", f"C{i + 1}", colour, parent))
+    return TissueTable(str(n), tuple(tissues))

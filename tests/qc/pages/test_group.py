@@ -1,0 +1,80 @@
+"""The study page: every scan, its odd numbers, and links that lead to its report."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from brainseg.qc.pages import group
+from brainseg.qc.review import ratings
+
+
+def study_of(out, n):
+    rows = []
+    for i in range(n):
+        scan = f"sub-{i:04d}"
+        folder = out / scan / "anat"
+        folder.mkdir(parents=True)
+        (folder / f"{scan}_report.html").write_text("")
+        (folder / f"{scan}_desc-contact_T1w.webp").write_bytes(b"")
+        rows.append(
+            {
+                "scan": scan,
+                "verdict": "fail" if i == 3 else "pass",
+                "volume_GM": 600.0 + i % 7,
+                "cjv": 3.0 if i == 5 else 0.4 + 0.001 * (i % 11),
+                "efc": None,
+                "converged": True,
+            }
+        )
+    return rows
+
+
+@pytest.fixture
+def page(tmp_path):
+    rows = study_of(tmp_path, 120)
+    ratings.append(tmp_path, ratings.Rating("sub-0002", "ann", "fail"))
+    return group.render(tmp_path, rows)
+
+
+def data_of(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
+
+
+def test_every_scan_links_to_its_report(page):
+    for i in range(120):
+        assert f'<a href="sub-{i:04d}/anat/sub-{i:04d}_report.html">' in page
+
+
+def test_failed_ones_come_first_and_ratings_are_shown(page):
+    scans = data_of(page)["scans"]
+    assert scans[0]["scan"] == "sub-0003"
+    assert scans[1]["scan"] == "sub-0005"  # an outlier
+    assert {s["scan"]: s["rating"] for s in scans}["sub-0002"] == "fail"
+
+
+def test_outliers_are_marked_in_their_strip(page):
+    data = data_of(page)
+    strip = next(s for s in data["strips"] if s["key"] == "cjv")
+    assert [data["scans"][n]["scan"] for n in strip["odd"]] == ["sub-0005"]
+    assert len(strip["values"]) == 120
+
+
+def test_numbers_that_nobody_has_are_left_out(page):
+    assert {s["key"] for s in data_of(page)["strips"]} == {"volume_GM", "cjv"}
+
+
+def test_it_loads_nothing_from_elsewhere(page):
+    addresses = re.findall(r"""(?:src|href)\s*=\s*["']([^"']+)""", page)
+    assert all(a.startswith(("data:", "#", "sub-")) for a in addresses)
+
+
+def test_a_scan_without_a_report_is_a_row_without_a_link(tmp_path):
+    page = group.render(tmp_path, [{"scan": "sub-x", "verdict": None, "cjv": 0.4}])
+    assert "<td>sub-x</td>" in page
+
+
+def test_a_thousand_scans_stay_a_page_that_opens(tmp_path):
+    assert len(group.render(tmp_path, study_of(tmp_path, 1000))) < 3e6

@@ -1,0 +1,53 @@
+import colorsys
+
+import pytest
+
+from brainseg.config import SegmentConfig
+from brainseg.errors import UsageError
+from brainseg.tissues import tables
+
+
+@pytest.mark.parametrize("name", ["six", "three", "anatomical", "6", "3", "2", "4", "12"])
+def test_tables_are_whole(name: str) -> None:
+    table = tables.table(name)
+    assert [t.index for t in table.tissues] == list(range(1, len(table) + 1))
+    assert len({t.abbreviation for t in table.tissues}) == len(table)
+    assert all(t.abbreviation.isalnum() for t in table.tissues)  # it becomes part of a file name
+    assert len({t.colour for t in table.tissues}) == len(table)
+
+
+def test_intensity_tables_merge_without_leaving_their_order() -> None:
+    for name in ("six", "three", "4", "5", "7", "12"):
+        parents = tables.table(name).parents
+        assert list(parents) == sorted(parents)
+    assert tables.SIX.parents == (0, 0, 1, 1, 2, 2)
+
+
+def test_anatomical_carries_the_bids_labels() -> None:
+    assert [t.bids for t in tables.ANATOMICAL.tissues] == [3, 8, 2, 9, 10, 11]
+
+
+def test_six_colours_rise_in_lightness_within_each_class() -> None:
+    """Dark to bright as on the scan, so that they also tell apart without colour."""
+    light = [
+        colorsys.rgb_to_hls(*(int(t.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)))[1]
+        for t in tables.SIX.tissues
+    ]
+    for lower, upper in zip(light[::2], light[1::2], strict=True):
+        assert upper > lower + 0.05  # a just visible step in HLS lightness
+
+
+@pytest.mark.parametrize("name", ["1", "13", "seven", "", "-3"])
+def test_unknown_tables_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="--tissues"):
+        tables.table(name)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("mask", "some"), ("brain_extraction", "bet"), ("bias", "x"), ("smooth", -1.0),
+     ("smooth", float("nan")), ("seed", -1), ("threads", 0), ("tissues", "0")],
+)  # fmt: skip
+def test_bad_options_name_the_option(option: str, value: object) -> None:
+    with pytest.raises(UsageError, match="--" + option.replace("_", "-")):
+        SegmentConfig(**{option: value})  # type: ignore[arg-type]
