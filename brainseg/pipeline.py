@@ -197,9 +197,7 @@ def find_brain(volume: Volume, config: SegmentConfig, mask: BoolArray | None) ->
         return given_mask(volume, mask)
     if config.mask == "none":
         return stripped_mask(volume)
-    return extract_brain(
-        volume, route=config.brain_extraction, threads=config.threads, seed=config.seed
-    )
+    return extract_brain(volume, route=config.brain_extraction, threads=config.threads)
 
 
 def _without_atlas(table: TissueTable) -> str:

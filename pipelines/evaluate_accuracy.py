@@ -187,7 +187,7 @@ def scanned(
     """
     field_rng, noise_rng = (np.random.default_rng([seed, k]) for k in range(2))
     blurred = ndimage.gaussian_filter(clean, BLUR_MM / np.array(zooms), truncate=3.0)
-    gain = bias_field(field_rng, clean.shape, zooms, 100)
+    gain = bias_field(field_rng, clean.shape, 100)
     low, high = gain[clean > 0].min(), gain[clean > 0].max()
     gain = 1 + bias / 100 * ((gain - low) / (high - low) - 0.5)
     return 1000 * rician(blurred * gain, noise / 100, noise_rng)

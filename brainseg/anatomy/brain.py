@@ -1,7 +1,7 @@
 """Brain extraction: every route is ``(Volume) -> mask`` and ends in an `Extraction`.
 
 The target of every route is the whole brain with the CSF inside the dura, down to about the
-foramen magnum. A route is a module with ``extract(volume, *, threads, seed) -> Extraction``.
+foramen magnum. A route is a module with ``extract(volume, *, threads) -> Extraction``.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ def stripped_mask(volume: Volume) -> Extraction:
     return Extraction(mask, "stripped", checks=plausibility.measure(volume, mask))
 
 
-def extract_brain(
-    volume: Volume, *, route: str = "fused", threads: int = 1, seed: int = 0
-) -> Extraction:
+def extract_brain(volume: Volume, *, route: str = "fused", threads: int = 1) -> Extraction:
     """Find the brain in a head.
 
     A scan that is stripped already keeps what is there. A mask that fails the plausibility check
@@ -64,8 +62,6 @@ def extract_brain(
         ``fused``, ``network``, ``atlas`` or ``deepbet``.
     threads : int
         Threads at most; the result does not depend on it.
-    seed : int
-        Seed of everything random.
 
     Raises
     ------
@@ -76,15 +72,15 @@ def extract_brain(
     """
     if route not in ROUTES:
         raise UsageError(f"--brain-extraction: {route!r} is not known; use {', '.join(ROUTES)}")
-    stripped = _if_stripped(volume, threads, seed)
+    stripped = _if_stripped(volume, threads)
     if stripped is not None:
         return stripped
-    first, doubts = _judged(volume, route, threads, seed)
+    first, doubts = _judged(volume, route, threads)
     if first is not None and not doubts:
         return first
     other = FALLBACK[route]
     log.warning("the %s route's mask is implausible (%s); trying %s", route, doubts, other)
-    second, second_doubts = _judged(volume, other, threads, seed)
+    second, second_doubts = _judged(volume, other, threads)
     if second is not None and not second_doubts:
         note = f"the {route} route's mask was implausible ({doubts}); the {other} route's is used"
         checks = dict(second.checks)
@@ -94,12 +90,12 @@ def extract_brain(
     return _less_bad(first, doubts, second, second_doubts)
 
 
-def _if_stripped(volume: Volume, threads: int, seed: int) -> Extraction | None:
+def _if_stripped(volume: Volume, threads: int) -> Extraction | None:
     """Return the only body in the scan where the network takes it for a brain throughout."""
     body = find_body(volume)
     if body is None:
         return None
-    seen, _ = _judged(volume, "network", threads, seed)
+    seen, _ = _judged(volume, "network", threads)
     checks = plausibility.measure(volume, body)
     if seen is not None and dice(seen.mask, body) <= BRAIN_THROUGHOUT:
         return None
@@ -109,10 +105,10 @@ def _if_stripped(volume: Volume, threads: int, seed: int) -> Extraction | None:
     return Extraction(body, "stripped", warnings=(note,), checks=checks)
 
 
-def _judged(volume: Volume, route: str, threads: int, seed: int) -> tuple[Extraction | None, str]:
+def _judged(volume: Volume, route: str, threads: int) -> tuple[Extraction | None, str]:
     """Run one route; return its answer with its checks, and what makes it implausible."""
     try:
-        found: Extraction = _EXTRACTORS[route](volume, threads=threads, seed=seed)
+        found: Extraction = _EXTRACTORS[route](volume, threads=threads)
     except DataError as error:
         return None, str(error)
     checks = {**plausibility.measure(volume, found.mask), **found.checks}

@@ -28,7 +28,7 @@ def _load() -> Any:
     return BrainExtraction(no_gpu=True)
 
 
-def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
+def extract(volume: Volume, *, threads: int = 1) -> Extraction:
     """Find the brain in a T1w head.
 
     Parameters
@@ -36,8 +36,6 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
     volume : Volume
     threads : int
         Threads of PyTorch.
-    seed : int
-        Not used: nothing here is random.
 
     Raises
     ------

@@ -27,7 +27,7 @@ LEAST_AGREEMENT = 0.85
 """Dice of the two below which a mean of them means nothing: one has failed."""
 
 
-def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
+def extract(volume: Volume, *, threads: int = 1) -> Extraction:
     """Find the brain in a head of any contrast.
 
     Parameters
@@ -35,8 +35,6 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
     volume : Volume
     threads : int
         Threads at most; the result does not depend on it.
-    seed : int
-        Not used: nothing here is random.
 
     Returns
     -------

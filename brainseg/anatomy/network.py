@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import special
 from threadpoolctl import threadpool_limits
 
 from brainseg.anatomy import convnet, views
@@ -19,7 +19,7 @@ from brainseg.anatomy.refine import draw, interpolate
 from brainseg.anatomy.result import Extraction
 from brainseg.anatomy.views import Grid
 from brainseg.core import assets
-from brainseg.core.masking import bounding_box
+from brainseg.core.masking import bounding_box, largest_part
 from brainseg.core.volume import Array, Volume
 from brainseg.errors import DataError
 
@@ -34,7 +34,7 @@ ROOM = 20.0
 Float32 = NDArray[np.float32]
 
 
-def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
+def extract(volume: Volume, *, threads: int = 1) -> Extraction:
     """Find the brain in a head of any contrast.
 
     Parameters
@@ -42,8 +42,6 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
     volume : Volume
     threads : int
         Threads at most; the result does not depend on it.
-    seed : int
-        Not used: nothing here is random.
 
     Returns
     -------
@@ -116,11 +114,9 @@ def _round_up(n: float) -> int:
 
 def _view_of_brain(inside: NDArray[np.bool_], coarse: Grid) -> Grid:
     """Return the fine grid around the largest thing that the coarse look found."""
-    parts, n = ndimage.label(inside)
-    if n == 0:
+    if not inside.any():
         raise DataError("the network sees no brain in this scan")
-    brain = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
-    box = bounding_box(brain)
+    box = bounding_box(largest_part(inside)[0])
     centre = [
         coarse.start(a) + (box[a].start + box[a].stop - 1) / 2 * coarse.voxel for a in range(3)
     ]

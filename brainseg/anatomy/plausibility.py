@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
+from brainseg.core.masking import largest_part
 from brainseg.core.volume import BoolArray, Volume
 
 VOLUME_ML = (600.0, 2200.0)
@@ -34,8 +34,6 @@ def measure(volume: Volume, mask: BoolArray) -> dict[str, float]:
     total = int(mask.sum())
     if total == 0:
         return {"volume_ml": 0.0, "main_part": 0.0, "cut": 0.0, "compactness": 0.0}
-    parts, n = ndimage.label(mask)
-    main = int(np.bincount(parts.ravel())[1:].max()) if n > 1 else total
     faces = sum(int(mask.take(end, axis=a).sum()) for a in range(3) for end in (0, -1))
     points = np.argwhere(mask[::2, ::2, ::2]) * (2 * np.array(volume.zooms))
     compactness = 0.0
@@ -46,7 +44,7 @@ def measure(volume: Volume, mask: BoolArray) -> dict[str, float]:
         compactness = total * volume.voxel_volume / ellipsoid
     return {
         "volume_ml": total * volume.voxel_volume,
-        "main_part": main / total,
+        "main_part": largest_part(mask)[1],
         "cut": faces / total,
         "compactness": compactness,
     }

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from brainseg.anatomy import views
 from brainseg.anatomy.views import Grid
-from brainseg.core.masking import bounding_box
+from brainseg.core.masking import bounding_box, largest_part
 from brainseg.core.volume import BoolArray, Volume
 from brainseg.errors import DataError
 
@@ -70,8 +70,19 @@ def draw(whole: Float32) -> tuple[BoolArray, float]:
     if not (whole > LEVEL).any():
         raise DataError("no place in this scan looks more like a brain than not")
     mask = solid(whole > LEVEL)
-    certain = float(whole[mask].sum(dtype=np.float64))
-    return mask, 2 * certain / float(mask.sum() + whole.sum(dtype=np.float64))
+    return mask, expected_dice(whole, mask)
+
+
+def expected_dice(p: Float32, mask: BoolArray) -> float:
+    """Return the Dice that probabilities let expect of a mask.
+
+    Parameters
+    ----------
+    p : ndarray of float32, shape (I, J, K)
+    mask : ndarray of bool, shape (I, J, K)
+    """
+    certain = float(p[mask].sum(dtype=np.float64))
+    return 2 * certain / float(mask.sum() + p.sum(dtype=np.float64))
 
 
 def solid(mask: BoolArray) -> BoolArray:
@@ -80,10 +91,7 @@ def solid(mask: BoolArray) -> BoolArray:
     if not mask.any():
         return out
     box = bounding_box(mask)  # holes do not reach beyond it
-    parts, n = ndimage.label(mask[box])
-    if n > 1:
-        parts = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
-    out[box] = ndimage.binary_fill_holes(parts)
+    out[box] = ndimage.binary_fill_holes(largest_part(mask[box])[0])
     return out
 
 

@@ -6,9 +6,7 @@ cerebellum, as the atlas' label maps have it.
 
 from __future__ import annotations
 
-import numpy as np
-
-from brainseg.anatomy.refine import solid
+from brainseg.anatomy.refine import expected_dice, solid
 from brainseg.anatomy.result import Extraction
 from brainseg.atlas.carrying import carry_brain
 from brainseg.atlas.head_atlas import load_atlas
@@ -17,8 +15,8 @@ from brainseg.core.volume import Volume
 from brainseg.errors import DataError
 
 
-def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
-    """Find the brain by the atlas; the result depends neither on threads nor on a seed.
+def extract(volume: Volume, *, threads: int = 1) -> Extraction:
+    """Find the brain by the atlas; the result does not depend on the threads.
 
     Parameters
     ----------
@@ -42,6 +40,6 @@ def extract(volume: Volume, *, threads: int = 1, seed: int = 0) -> Extraction:
     if not (whole > 0.5).any():
         raise DataError("the atlas finds no brain in this scan")
     mask = solid(whole > 0.5)
-    certain = float(whole[mask].sum(dtype=np.float64))
-    expected = 2 * certain / float(mask.sum() + whole.sum(dtype=np.float64))
-    return Extraction(mask, "atlas", expected * min(1.0, 2 * found.explained), placed=found)
+    return Extraction(
+        mask, "atlas", expected_dice(whole, mask) * min(1.0, 2 * found.explained), placed=found
+    )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from brainseg.core.masking import largest_part
 from brainseg.core.volume import BoolArray, Volume
 
 LEAST_BACKGROUND = 0.3
 """A stripped volume is mostly the constant that replaced the head."""
 VOLUME_ML = (500.0, 2200.0)
 """Of a body that may be a brain alone; an adult's whole head has over 2500 mL."""
+
+MAIN_PART = 0.95
+"""Least share of the foreground in one piece: a brain alone hangs together."""
 
 
 def find_body(volume: Volume) -> BoolArray | None:
@@ -38,10 +42,9 @@ def find_body(volume: Volume) -> BoolArray | None:
         return None
     if not VOLUME_ML[0] <= float(mask.sum()) * volume.voxel_volume <= 1.1 * VOLUME_ML[1]:
         return None
-    parts, _ = ndimage.label(mask)
-    sizes = np.bincount(parts.ravel())[1:]
-    body: BoolArray = ndimage.binary_fill_holes(parts == 1 + int(sizes.argmax()))
+    part, share = largest_part(mask)
+    body: BoolArray = ndimage.binary_fill_holes(part)
     low, high = VOLUME_ML
-    if sizes.max() < 0.95 * mask.sum() or not low <= body.sum() * volume.voxel_volume <= high:
+    if share < MAIN_PART or not low <= body.sum() * volume.voxel_volume <= high:
         return None
     return body

@@ -20,7 +20,6 @@ from brainseg.core.volume import BoolArray, FloatArray
 def carry(
     maps: FloatArray,
     registration: Registration,
-    atlas: Atlas,
     inside: BoolArray,
     *,
     zooms: tuple[float, float, float],
@@ -32,7 +31,7 @@ def carry(
     ----------
     maps : ndarray, shape (C, i, j, k)
         Maps on the atlas grid; outside of it they continue with their border values.
-    registration, atlas
+    registration : Registration
         Where the atlas lies.
     inside : ndarray of bool, shape (I, J, K)
         The voxels that are wanted, on the scan's grid.

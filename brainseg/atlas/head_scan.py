@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg.atlas.head_atlas import Atlas
 from brainseg.atlas.warping import sample, shrink
 from brainseg.core.volume import Array, BoolArray, FloatArray
 
@@ -41,7 +40,7 @@ class HeadScan:
         return replace(self, data=shrink(data, self.factors).astype(np.float32))
 
     def onto(
-        self, atlas: Atlas, matrix: Matrix, box: tuple[slice, slice, slice]
+        self, matrix: Matrix, box: tuple[slice, slice, slice]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the scan on a box of the atlas grid, and 1 where the scanner saw it."""
         shape = tuple(s.stop - s.start for s in box)

@@ -84,7 +84,7 @@ def place_atlas(
     if _agreement(refined, atlas, volume, mask, threads) < LEAST_AGREEMENT:
         return None
     maps = np.stack([atlas.of(name) for name in BRAIN])
-    found = carry(maps, refined, atlas, mask, zooms=volume.zooms, threads=threads)
+    found = carry(maps, refined, mask, zooms=volume.zooms, threads=threads)
     usual = maps.sum(axis=(1, 2, 3), dtype=np.float64)
     found += FLOOR * (usual / usual.sum()).astype(np.float32)[:, None]
     found /= found.sum(axis=0)
@@ -112,8 +112,8 @@ def _refine(
     box = brain_box(atlas)
     scan = HeadScan.prepare(volume.data, volume.zooms)
     cover = scan.of(mask.astype(np.float32))
-    values, seen = scan.onto(atlas, found.matrix, box)
-    share = cover.onto(atlas, found.matrix, box)[0] * seen
+    values, seen = scan.onto(found.matrix, box)
+    share = cover.onto(found.matrix, box)[0] * seen
     groups = np.stack([atlas.of(*names)[box] for names in INTENSITIES])
     assert found.field is not None
     field = np.stack([shrink(f, [2] * 3) for f in found.field[:, *box]]) / np.float32(2)

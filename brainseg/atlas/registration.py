@@ -332,7 +332,7 @@ def _place(
 def _bend(scan: HeadScan, atlas: Atlas, matrix: Matrix, means: FloatArray) -> NDArray[np.float32]:
     """Non-linear step around the brain on the atlas grid: 4 mm, then 2 mm."""
     box = brain_box(atlas)
-    fixed, seen = scan.onto(atlas, matrix, box)
+    fixed, seen = scan.onto(matrix, box)
     picture = np.tensordot(means, atlas.probabilities[:, *box], 1).astype(np.float32)
     scale = max(float(np.ptp(means[: len(BRAIN)])), 1e-6)
     field: NDArray[np.float32] | None = None

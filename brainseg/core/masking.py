@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from brainseg.core.volume import Array, BoolArray, Volume
 
 Box = tuple[slice, slice, slice]
+
+
+def largest_part(mask: BoolArray) -> tuple[BoolArray, float]:
+    """Return the largest connected part of a mask (faces touch), and its share of the mask.
+
+    Of equally large parts the first in C order is taken; an empty mask returns as it is, share 0.
+    """
+    parts, n = ndimage.label(mask)
+    if n == 0:
+        return mask, 0.0
+    sizes = np.bincount(parts.ravel())[1:]
+    largest = int(sizes.argmax())
+    part: BoolArray = parts == 1 + largest
+    return part, float(sizes[largest] / sizes.sum())
 
 
 def extract(data: Array, mask: BoolArray) -> Array:

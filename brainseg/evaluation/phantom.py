@@ -112,7 +112,7 @@ def make_phantom(
         clean += share * levels[name]
     for name, share in head.inside.items():
         clean[head.box] += share * levels[name]
-    gain = bias_field(field, clean.shape, zooms, bias)
+    gain = bias_field(field, clean.shape, bias)
     sigma = noise / 100 * max(float(levels[name]) for name in head.inside)
     scan = rician(clean * gain, sigma, grain)
     affine = np.diag([*zooms, 1.0])
@@ -285,7 +285,6 @@ def _folds(rng: np.random.Generator, atlas: Atlas, wavelength: float) -> FloatAr
 def bias_field(
     rng: np.random.Generator,
     shape: tuple[int, ...],
-    zooms: tuple[float, float, float],
     percent: float,
 ) -> NDArray[np.float32]:
     """Field of second order, centred on 1, spanning `percent` over the grid."""

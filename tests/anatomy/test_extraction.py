@@ -38,7 +38,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, **routes: Any) -> list[str]:
     asked: list[str] = []
 
     def answer(route: str) -> Callable[..., Extraction]:
-        def extract(volume: Volume, *, threads: int, seed: int) -> Extraction:
+        def extract(volume: Volume, *, threads: int) -> Extraction:
             asked.append(route)
             if isinstance(routes[route], Exception):
                 raise routes[route]

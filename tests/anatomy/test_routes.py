@@ -33,7 +33,7 @@ def route(request: pytest.FixtureRequest) -> str:
 
 def run(route: str, volume: Volume, threads: int = 1) -> Extraction:
     extract = brain._EXTRACTORS[route]
-    found: Extraction = extract(volume, threads=threads, seed=0)
+    found: Extraction = extract(volume, threads=threads)
     return found
 
 

@@ -11,9 +11,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
-from brainseg.core.masking import bounding_box, widened
+from brainseg.core.masking import bounding_box, largest_part, widened
 from brainseg.core.volume import Array, BoolArray, FloatArray
 from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.numbers import TISSUES
@@ -263,11 +262,9 @@ def mask_numbers(
     box = widened(bounding_box(mask), volume, (RIM_MM + 2.0,) * 6)
     inside = mask[box]
     steps = [max(1, round(RIM_MM / z)) for z in volume.zooms]
-    pieces, _ = ndimage.label(inside)
-    sizes = np.bincount(pieces.ravel())[1:]
     values: dict[str, float | None] = {
         "brain_ml": int(mask.sum()) * volume.voxel_volume,
-        "mask_pieces": float(1.0 - sizes.max() / sizes.sum()),
+        "mask_pieces": 1.0 - largest_part(inside)[1],
         "mask_at_border": _at_border(mask),
         "mask_cut": None,
         "mask_bone": None,
