@@ -18,7 +18,7 @@ from brainseg.core.steps import Steps
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.errors import DataError
 from brainseg.tissues import tables
-from brainseg.tissues.fit import ANATOMY, TissueFit, fit_tissues
+from brainseg.tissues.fit import ANATOMY, FitOptions, TissueFit, fit_tissues
 from brainseg.tissues.seeds import fit_seeded
 from brainseg.tissues.tables import THREE, TissueTable
 
@@ -176,17 +176,24 @@ def segment(
                 brain.mask,
                 volume.zooms,
                 table=table,
-                bias=config.bias,
-                smooth=config.smooth,
-                prior="tied" if config.prior == "atlas" else config.prior,
-                cohort=config.cohort,
-                seed=config.seed,
-                threads=config.threads,
+                options=_fit_options(config),
                 channels=channels,
                 spatial_prior=atlas,
             )
     seconds = dict(steps.seconds)
     return Segmentation(volume, brain, table, fit, config, seconds, channels.get("FLAIR"))
+
+
+def _fit_options(config: SegmentConfig) -> FitOptions:
+    """Return what the configuration says of the fit; the atlas comes in as a map of its own."""
+    return FitOptions(
+        bias=config.bias,
+        smooth=config.smooth,
+        prior="tied" if config.prior == "atlas" else config.prior,
+        cohort=config.cohort,
+        seed=config.seed,
+        threads=config.threads,
+    )
 
 
 def find_brain(volume: Volume, config: SegmentConfig, mask: BoolArray | None) -> Extraction:

@@ -38,7 +38,7 @@ from brainseg.core.volume import BoolArray, Volume
 from brainseg.evaluation.phantom import bias_field, rician
 from brainseg.io import nifti
 from brainseg.tissues import tables
-from brainseg.tissues.fit import TissueFit, fit_tissues
+from brainseg.tissues.fit import FitOptions, TissueFit, fit_tissues
 
 ROOT = Path(__file__).resolve().parents[1]
 NEAR_MM = 2.0
@@ -110,10 +110,9 @@ class Case:
             self.mask,
             self.volume.zooms,
             table=tables.table(table),
-            prior="none" if prior == "none" else "tied",
+            options=FitOptions(prior="none" if prior == "none" else "tied", **options),
             spatial_prior=self.placed() if prior == "atlas" else None,
             channels=self.channels,
-            **options,
         )
 
     def scores(self, fit: TissueFit, table: str) -> dict[str, float]:

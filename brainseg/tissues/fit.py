@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +15,12 @@ from brainseg.mixture import ConjugatePrior, GaussianMixture, Histogram
 from brainseg.tissues import em
 from brainseg.tissues.bias import LogField, n4_log_field
 from brainseg.tissues.cohort import in_intensities
-from brainseg.tissues.model import Floats, Model, components_for, place
+from brainseg.tissues.lesions import LesionModel
+from brainseg.tissues.model import Floats, Model, anchors_of, components_for, place
 from brainseg.tissues.partial_volume import volume_error
 from brainseg.tissues.scan import Scan
 from brainseg.tissues.tables import SIX, TissueTable
-from brainseg.tissues.voxels import decide, moments
+from brainseg.tissues.voxels import Neighbours, Voxels, decide, moments
 
 SMOOTH = 3.0
 """Strength of the neighbourhood at usual noise (nats for full agreement on a 1 mm grid)."""
@@ -34,6 +35,35 @@ SAMPLES = 60_000
 """Voxels that parameters are estimated on; more change no Dice in the third digit."""
 
 _UNNAMED_STEPS = 10
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How tissues are fitted.
+
+    Attributes
+    ----------
+    bias : {"em", "n4", "none"}
+        Field estimated together with the mixture, before it by N4, or not at all.
+    smooth : float or None
+        Strength of the neighbourhood; 0 is the pure mixture, None follows the noise (`SMOOTH`).
+    prior : {"tied", "none", "cohort"}
+        ``none`` is plain maximum likelihood from a K-means start, without ties; ``cohort`` starts
+        from `cohort` and stays near it, without ties.
+    cohort : CohortPrior or None
+        With as many components as the table has tissues.
+    seed : int
+        Of the K-means start.
+    threads : int
+        Threads at most; bits do not depend on them.
+    """
+
+    bias: str = "em"
+    smooth: float | None = None
+    prior: str = "tied"
+    cohort: CohortPrior | None = None
+    seed: int = 0
+    threads: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +140,9 @@ def fit_tissues(
     zooms: tuple[float, float, float],
     *,
     table: TissueTable,
-    bias: str = "em",
-    smooth: float | None = None,
-    prior: str = "tied",
-    cohort: CohortPrior | None = None,
-    seed: int = 0,
-    threads: int = 1,
+    options: FitOptions | None = None,
     channels: Mapping[str, Array] | None = None,
     spatial_prior: NDArray[np.float32] | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> TissueFit:
     """Fit the tissues of a table to a scan inside its brain mask.
 
@@ -130,26 +154,12 @@ def fit_tissues(
     zooms : tuple of float
         Voxel sizes in mm.
     table : TissueTable
-    bias : {"em", "n4", "none"}
-        Field estimated together with the mixture, before it by N4, or not at all.
-    smooth : float, optional
-        Strength of the neighbourhood; 0 is the pure mixture, None follows the noise (`SMOOTH`).
-    prior : {"tied", "none", "cohort"}
-        ``none`` is plain maximum likelihood from a K-means start, without ties; ``cohort`` starts
-        from `cohort` and stays near it, without ties.
-    cohort : CohortPrior, optional
-        With as many components as the table has tissues.
-    seed : int
-        Of the K-means start.
-    threads : int
-        Threads at most; bits do not depend on them.
+    options : FitOptions, optional
     channels : mapping of name to ndarray, shape (I, J, K), optional
         Further contrasts on the same grid. With one called ``FLAIR``, lesion candidates are
         looked for, and are kept out of what is learnt of the tissues.
     spatial_prior : ndarray of float32, shape (7, n_mask), optional
         Probabilities of `brainseg.atlas.head_atlas.BRAIN` in the voxels of the mask.
-    progress : callable, optional
-        Is told the name of each step.
 
     Raises
     ------
@@ -160,60 +170,74 @@ def fit_tissues(
     """
     if table.name == "anatomical" and spatial_prior is None:
         raise UsageError("--tissues anatomical needs the head atlas; it was not placed on the scan")
-    tell = progress or (lambda _: None)
-    scan = Scan.prepare([data, *(channels or {}).values()], mask, len(table))
-    atlas = spatial_prior
-    named = prior == "tied" and table.name in ANATOMY
-    flair = None
-    if named and "FLAIR" in (channels or {}):
-        flair = 1 + list(channels or {}).index("FLAIR")
-
-    tell("bias field and mixture")
-    log_fields: list[NDArray[np.float32]] = []
-    if bias == "n4":
-        log_fields = [n4_log_field(c, scan.inside, zooms) for c in scan.channels]
-        scan.correct(log_fields)
-    if named or bias == "em":
-        anatomy = table if named else SIX
-        model, found, fields = _fit_named(scan, zooms, anatomy, atlas, bias == "em", flair)
-        if fields:
-            log_fields = [field.on_grid() for field in fields]
-            scan.correct(log_fields)
-    if not named:
-        atlas = None
-        model, found = _fit_unnamed(scan, table, prior, seed, cohort)
-
-    tell("neighbourhood")
-    strength = _strength(model) if smooth is None else smooth
+    options = options or FitOptions()
+    others = channels or {}
+    scan = Scan.prepare([data, *others.values()], mask, len(table))
+    learnt = _learn(scan, zooms, table, options, tuple(others), spatial_prior)
+    model = learnt.model
+    strength = _strength(model) if options.smooth is None else options.smooth
     voxels = decide(
         scan,
         model,
         len(table),
-        zooms=zooms,
-        strength=strength,
-        atlas=atlas,
-        flair=flair,
-        threads=threads,
+        neighbours=Neighbours(zooms, strength),
+        atlas=spatial_prior if model.components else None,
+        lesions=learnt.lesions,
+        threads=options.threads,
     )
-    found_in = model.weights, model.means, model.covariances
-    if model.components:
-        healthy = voxels.responsibilities
-        if voxels.lesions is not None:
-            healthy = healthy * (1 - voxels.lesions[:, None])
-        found_in = moments(scan, healthy, threads)
     return TissueFit(
-        voxels.responsibilities,
-        (voxels.responsibilities.argmax(axis=1) + 1).astype(np.uint8),
-        voxels.fractions,
-        voxels.three,
-        scan.on_grid(log_fields[0], data.shape) if log_fields else None,
-        _in_units(found_in, scan, found),
-        found.converged,
-        _warnings(voxels.responsibilities, table),
-        volume_error(voxels.variance, zooms),
-        voxels.lesions,
-        {name: scan.intensities(1 + c) for c, name in enumerate(channels or {})},
+        responsibilities=voxels.responsibilities,
+        labels=(voxels.responsibilities.argmax(axis=1) + 1).astype(np.uint8),
+        fractions=voxels.fractions,
+        three_labels=voxels.three,
+        log_bias=None if learnt.log_field is None else scan.on_grid(learnt.log_field, data.shape),
+        mixture=_in_units(_tissue_moments(scan, model, voxels, options), scan, learnt.found),
+        converged=learnt.found.converged,
+        warnings=_warnings(voxels.responsibilities, table),
+        volume_errors=volume_error(voxels.variance, zooms),
+        lesions=voxels.lesions,
+        contrasts={name: scan.intensities(1 + c) for c, name in enumerate(others)},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Learnt:
+    """What a sample of the voxels taught: the model, and the T1w's log field in the box."""
+
+    model: Model
+    found: em.Fitted
+    log_field: NDArray[np.float32] | None
+    lesions: LesionModel | None = None
+
+
+def _learn(
+    scan: Scan,
+    zooms: tuple[float, float, float],
+    table: TissueTable,
+    options: FitOptions,
+    others: tuple[str, ...],
+    atlas: NDArray[np.float32] | None,
+) -> _Learnt:
+    """Fit bias fields and mixture, and correct the scan; `others` names its further channels."""
+    log_fields: list[NDArray[np.float32]] = []
+    if options.bias == "n4":
+        log_fields = [n4_log_field(c, scan.inside, zooms) for c in scan.channels]
+        scan.correct(log_fields)
+    named = options.prior == "tied" and table.name in ANATOMY
+    lesions = None
+    if named or options.bias == "em":
+        anatomy = table if named else SIX
+        components = components_for(anatomy, placed=atlas is not None)
+        if named and "FLAIR" in others:
+            lesions = LesionModel(1 + others.index("FLAIR"), components)
+        with_field = options.bias == "em"
+        model, found, fields = _fit_named(scan, zooms, anatomy, atlas, with_field, lesions)
+        if fields:
+            log_fields = [field.on_grid() for field in fields]
+            scan.correct(log_fields)
+    if not named:
+        model, found = _fit_unnamed(scan, table, options)
+    return _Learnt(model, found, log_fields[0] if log_fields else None, lesions)
 
 
 def _fit_named(
@@ -222,7 +246,7 @@ def _fit_named(
     table: TissueTable,
     atlas: NDArray[np.float32] | None,
     with_field: bool,
-    flair: int | None,
+    lesions: LesionModel | None,
 ) -> tuple[Model, em.Fitted, list[LogField]]:
     """Fit the tied components, and the bias fields if wanted, to a sample of the voxels."""
     components = components_for(table, placed=atlas is not None)
@@ -232,7 +256,7 @@ def _fit_named(
     if with_field:
         fields = [LogField(scan.inside.shape, zooms, at) for _ in scan.channels]
     values = np.stack([c[at] for c in scan.channels], axis=1).astype(np.float64)
-    found = em.fit(values, components, places=places, fields=fields, flair=flair)
+    found = em.fit(values, components, places=places, fields=fields, lesions=lesions)
     parents = tuple(c.parent for c in components)
     tissues = tuple(c.tissue(table) for c in components)
     # The neighbourhood speaks of tissues, not of what their boundary classes are called.
@@ -243,9 +267,7 @@ def _fit_named(
     return model, found, fields
 
 
-def _fit_unnamed(
-    scan: Scan, table: TissueTable, prior: str, seed: int, cohort: CohortPrior | None
-) -> tuple[Model, em.Fitted]:
+def _fit_unnamed(scan: Scan, table: TissueTable, options: FitOptions) -> tuple[Model, em.Fitted]:
     """Fit classes without names: EM, kept near its start unless `prior` is none.
 
     The start is that of K-means, or the mixture of the cohort.
@@ -253,14 +275,14 @@ def _fit_unnamed(
     k = len(table)
     x = scan.values(np.flatnonzero(scan.inside))
     data = Histogram.from_samples(x) if x.shape[1] == 1 else x
-    if prior == "none":
-        mixture = GaussianMixture(k, random_state=seed).fit(data)
+    if options.prior == "none":
+        mixture = GaussianMixture(k, random_state=options.seed).fit(data)
     else:
         start: GaussianMixture | TissueMixture
-        if cohort is None:
-            start = GaussianMixture(k, max_iter=0, random_state=seed).fit(data)
+        if options.cohort is None:
+            start = GaussianMixture(k, max_iter=0, random_state=options.seed).fit(data)
         else:
-            start = TissueMixture(*in_intensities(cohort, x[:, 0]), (), True, 0)
+            start = TissueMixture(*in_intensities(options.cohort, x[:, 0]), (), True, 0)
         near = ConjugatePrior.around(
             start.weights_,
             start.means_,
@@ -275,10 +297,26 @@ def _fit_unnamed(
     model = Model(
         mixture.weights_, mixture.means_, mixture.covariances_, order, table.parents, order
     )
-    converged = bool(mixture.converged_) or prior != "none"
-    return model, em.Fitted(
-        model.weights, model.means, model.covariances, tuple(mixture.history_), converged
+    found = em.Fitted(
+        model.weights,
+        model.means,
+        model.covariances,
+        tuple(mixture.history_),
+        bool(mixture.converged_),
     )
+    return model, found
+
+
+def _tissue_moments(
+    scan: Scan, model: Model, voxels: Voxels, options: FitOptions
+) -> tuple[Floats, Floats, Floats]:
+    """Weights, means and covariances by tissue of the table."""
+    if not model.components:
+        return model.weights, model.means, model.covariances
+    healthy = voxels.responsibilities
+    if voxels.lesions is not None:
+        healthy = healthy * (1 - voxels.lesions[:, None])
+    return moments(scan, healthy, options.threads)
 
 
 def _strength(model: Model) -> float:
@@ -287,10 +325,9 @@ def _strength(model: Model) -> float:
     By the square of the noise, as the evidence of a voxel falls with it; within a half and
     thrice the usual.
     """
-    names = [c.name for c in model.components]
-    if "white" not in names:
+    if not model.components:
         return SMOOTH
-    grey, white = names.index("grey"), names.index("white")
+    _, grey, white = anchors_of(model.components)
     gap = max(float(model.means[white, 0] - model.means[grey, 0]), 1e-3)
     noise = float(np.sqrt(model.covariances[white, 0, 0])) / gap
     return SMOOTH * float(np.clip((noise / USUAL_NOISE) ** 2, 0.5, 3.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
@@ -20,6 +22,28 @@ one voxel along the finest axis."""
 LEAST_MM3 = 14.0
 """Volume of a sphere of 3 mm, the least diameter that counts as a lesion (Filippi et al., Brain
 142 (2019) 1858-1875, doi:10.1093/brain/awz144)."""
+
+
+@dataclass(frozen=True)
+class LesionModel:
+    """The class of what no healthy tissue explains on a FLAIR scan.
+
+    Attributes
+    ----------
+    flair : int
+        Channel of the FLAIR scan.
+    components : tuple of Component
+        The healthy tissues.
+    """
+
+    flair: int
+    components: tuple[Component, ...]
+
+    def log_joint(self, values: Floats, mixing: Floats, means: Floats, covs: Floats) -> Floats:
+        """Log joint density of values and the class, shape (n,); see `log_unexplained`."""
+        return log_unexplained(
+            values, mixing, means, covs, flair=self.flair, components=self.components
+        )
 
 
 def log_unexplained(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,18 @@ class Component:
         Position of its tissue in the tables of these names.
     places : dict
         Classes of the atlas where it is to be expected, with weights.
-    pure : bool
-        Whether it is one tissue of known intensity; only such drive the bias field.
+    anchor : int or None
+        The pure tissue that it is (0 CSF, 1 GM, 2 WM); None for all others. The means of the
+        pure tissues are what the ties of all others are made of.
+    everywhere : bool
+        Whether it occurs all over the cerebrum: its mean and covariance are tied firmly, and the
+        atlas cannot rule it out.
+    spread : float or None
+        Standard deviation that its intensities are expected to have, as a share of the step from
+        grey to white matter (from CSF to white for the walls of the ventricles); None for that of
+        the noise.
+    blend : bool
+        Whether its shares describe an intensity only: all of its voxel is of its own tissue.
     """
 
     name: str
@@ -43,7 +53,20 @@ class Component:
     six: int
     anatomical: int
     places: Places
-    pure: bool = False
+    anchor: int | None = None
+    everywhere: bool = False
+    spread: float | None = None
+    blend: bool = False
+
+    @property
+    def pure(self) -> bool:
+        """Whether it is pure grey or white matter; only these drive the bias field."""
+        return self.anchor in (GREY, WHITE)
+
+    @property
+    def wall(self) -> bool:
+        """Whether it is the boundary of a ventricle and white matter."""
+        return self.shares[CSF] > 0 and self.shares[WHITE] > 0
 
     def tissue(self, table: TissueTable) -> int:
         """Position of its tissue in a table."""
@@ -67,35 +90,34 @@ _CG = _mix((1, _C), (1, _G))
 
 # A voxel cut by a boundary may hold any share of both tissues. Two Gaussians a third and two
 # thirds of the way approximate that uniform spread, and the label changes at half and half.
-INTENSITY = (
-    Component("csf", (1, 0, 0), CSF, 0, 0, _mix((0.7, _C), (0.3, _CG))),
-    Component("csf-grey", (2 * _T, _T, 0), CSF, 1, 0, _CG),
-    Component("grey-csf", (_T, 2 * _T, 0), GREY, 2, 1, _CG),
-    Component("grey", (0, 1, 0), GREY, 2, 1, _mix((0.7, _G), (0.3, _CG)), pure=True),
-    Component("grey-white", (0, 2 * _T, _T), GREY, 3, 1, _mix((0.75, _G), (0.25, _W))),
-    Component("white-grey", (0, _T, 2 * _T), WHITE, 4, 2, _mix((0.25, _G), (0.75, _W))),
-    Component("white", (0, 0, 1), WHITE, 5, 2, _W, pure=True),
+INTENSITY = tuple(
+    replace(component, everywhere=True)
+    for component in (
+        Component("csf", (1, 0, 0), CSF, 0, 0, _mix((0.7, _C), (0.3, _CG)), anchor=CSF),
+        Component("csf-grey", (2 * _T, _T, 0), CSF, 1, 0, _CG),
+        Component("grey-csf", (_T, 2 * _T, 0), GREY, 2, 1, _CG),
+        Component("grey", (0, 1, 0), GREY, 2, 1, _mix((0.7, _G), (0.3, _CG)), anchor=GREY),
+        Component("grey-white", (0, 2 * _T, _T), GREY, 3, 1, _mix((0.75, _G), (0.25, _W))),
+        Component("white-grey", (0, _T, 2 * _T), WHITE, 4, 2, _mix((0.25, _G), (0.75, _W))),
+        Component("white", (0, 0, 1), WHITE, 5, 2, _W, anchor=WHITE),
+    )
 )
 
 # What only a map of places can tell: thalamus and pallidum are nearly as bright as white matter,
 # and a voxel of ventricle wall is as dark as cortex.
 PLACED = (
-    Component("deep grey", (0, 0.6, 0.4), GREY, 3, 3, {"deep_grey": 1.0}),
-    Component("csf-white", (2 * _T, 0, _T), CSF, 0, 0, {}),
-    Component("white-csf", (_T, 0, 2 * _T), WHITE, 4, 2, {}),
+    Component("deep grey", (0, 0.6, 0.4), GREY, 3, 3, {"deep_grey": 1.0}, spread=0.25, blend=True),
+    Component("csf-white", (2 * _T, 0, _T), CSF, 0, 0, {}, spread=0.2),
+    Component("white-csf", (_T, 0, 2 * _T), WHITE, 4, 2, {}, spread=0.2),
 )
 
 # For `anatomical` the stem and the cerebellum are tissues of their own.
-_NO_STEM = {"white": 1.0}
 REGIONAL = (
-    Component("brain stem", (0, 0.15, 0.85), WHITE, 5, 4, {"brain_stem": 1.0}),
+    Component("brain stem", (0, 0.15, 0.85), WHITE, 5, 4, {"brain_stem": 1.0}, blend=True),
     Component("cerebellar grey", (0, 1, 0), GREY, 2, 5, {"cerebellar_grey": 1.0}),
     Component("cerebellar edge", (0, 0.5, 0.5), GREY, 3, 5, {"cerebellar_grey": 1.0}),
     Component("cerebellar white", (0, 0, 1), WHITE, 5, 5, {"cerebellar_white": 1.0}),
 )
-
-
-_EVERYWHERE = frozenset(c.name for c in INTENSITY)
 
 
 def components_for(table: TissueTable, *, placed: bool) -> tuple[Component, ...]:
@@ -106,18 +128,16 @@ def components_for(table: TissueTable, *, placed: bool) -> tuple[Component, ...]
         return INTENSITY + PLACED
     regions = {"cerebellar_grey", "cerebellar_white", "brain_stem"}
     cerebrum = tuple(
-        Component(
-            c.name,
-            c.shares,
-            c.parent,
-            c.six,
-            c.anatomical,
-            {name: w for name, w in c.places.items() if name not in regions},
-            c.pure,
-        )
+        replace(c, places={name: w for name, w in c.places.items() if name not in regions})
         for c in INTENSITY + PLACED
     )
     return cerebrum + REGIONAL
+
+
+def anchors_of(components: tuple[Component, ...]) -> tuple[int, int, int]:
+    """Return the positions of pure CSF, grey and white matter among components."""
+    at = {c.anchor: k for k, c in enumerate(components)}
+    return at[CSF], at[GREY], at[WHITE]
 
 
 def place(components: tuple[Component, ...], atlas: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -139,12 +159,12 @@ def place(components: tuple[Component, ...], atlas: NDArray[np.float32]) -> NDAr
     white = sum(share[name] for name in _W)
     out = np.empty((atlas.shape[1], len(components)), np.float32)
     for k, component in enumerate(components):
-        if component.shares[CSF] and component.shares[WHITE]:
+        if component.wall:
             # Only where ventricle and white matter may both be.
             out[:, k] = 2 * share["csf"] * white + 0.001
             continue
         # The atlas is an average: what it never saw is improbable, not impossible.
-        out[:, k] = 0.02 if component.name in _EVERYWHERE else 0.001
+        out[:, k] = 0.02 if component.everywhere else 0.001
         for name, weight in component.places.items():
             out[:, k] += weight * share[name]
     return out

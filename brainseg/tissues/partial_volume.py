@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg.tissues.model import Floats, Model
+from brainseg.tissues.model import Floats, Model, anchors_of
 
 # Neighbouring voxels err together: errors are taken as independent between cubes of this edge.
 PATCH_MM = 3.0
@@ -32,15 +32,14 @@ def component_shares(values: Floats, model: Model) -> Floats:
     """
     n, m = len(values), len(model.means)
     out = np.zeros((n, m, 3))
-    pure = {c.name: k for k, c in enumerate(model.components)}
+    pure = anchors_of(model.components) if model.components else ()
     for k, parent in enumerate(model.parents):
         ends = _ends(model, k)
         if ends is None:
             out[:, k, parent] = 1
             continue
         other = ends[0] if ends[1] == parent else ends[1]
-        names = ("csf", "grey", "white")
-        start, end = model.means[pure[names[other]]], model.means[pure[names[parent]]]
+        start, end = model.means[pure[other]], model.means[pure[parent]]
         whiten = np.linalg.inv(model.covariances[k])
         along = whiten @ (end - start)
         share = (values - start) @ along / max(float((end - start) @ along), 1e-12)
@@ -55,7 +54,7 @@ def _ends(model: Model, k: int) -> tuple[int, int] | None:
     if not model.components:
         return None
     component = model.components[k]
-    if component.name in ("deep grey", "brain stem"):
+    if component.blend:
         return None
     tissues = [t for t in range(3) if component.shares[t] > 0]
     return (tissues[0], tissues[1]) if len(tissues) == 2 else None

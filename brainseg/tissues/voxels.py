@@ -1,17 +1,18 @@
-"""What every voxel is: the fitted components and the neighbours, put together."""
+"""Tissues of every voxel, from the fitted components and the neighbours' labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.core.parallel import each, parts
-from brainseg.tissues.lesions import in_white_matter, log_unexplained
-from brainseg.tissues.model import Floats, Model, log_mixing, place
+from brainseg.core.volume import BoolArray
+from brainseg.tissues.lesions import LesionModel, in_white_matter
+from brainseg.tissues.model import WHITE, Floats, Model, anchors_of, log_mixing, place
 from brainseg.tissues.neighbourhood import mean_field
 from brainseg.tissues.partial_volume import component_shares, expected_fractions
 from brainseg.tissues.scan import Scan
@@ -52,13 +53,12 @@ def decide(
     model: Model,
     n_tissues: int,
     *,
-    zooms: tuple[float, float, float],
-    strength: float,
+    neighbours: Neighbours,
     atlas: NDArray[np.float32] | None = None,
-    flair: int | None = None,
+    lesions: LesionModel | None = None,
     threads: int = 1,
 ) -> Voxels:
-    """Give every voxel its tissues, neighbours heard.
+    """Combine each voxel's likelihood with its neighbours' labels (mean field).
 
     Parameters
     ----------
@@ -66,93 +66,131 @@ def decide(
     model : Model
     n_tissues : int
         Length of the table.
-    zooms : tuple of float
-        Voxel sizes in mm.
-    strength : float
-        Of the neighbourhood, see `brainseg.tissues.neighbourhood.mean_field`.
+    neighbours : Neighbours
+        Voxel sizes and strength of the Markov prior.
     atlas : ndarray of float32, shape (7, n), optional
         Spatial prior of the voxels inside the mask.
-    flair : int, optional
-        Channel of a FLAIR scan: lesion candidates are looked for, and count as white matter,
-        which they are a disease of.
+    lesions : LesionModel, optional
+        With a FLAIR scan: lesion candidates are looked for, and count as white matter, which they
+        are a disease of.
     threads : int
         The result does not depend on it.
     """
-    flat = np.flatnonzero(scan.inside)
-    evidence, logs = _evidence(scan, model, model.groups, atlas, threads)
-    lesions = None
-    if flair is not None:
-        lesions = _lesions(scan, model, zooms, strength, atlas, flair, threads)
-        evidence = _white_where(lesions, evidence, model.groups[_white(model)])
-    shape = (len(evidence), *scan.inside.shape)
-    posterior = mean_field(
-        evidence.reshape(shape), scan.inside, zooms=zooms, strength=strength, threads=threads
-    ).reshape(len(evidence), -1)
+    evidence = weigh(scan, model, model.groups, atlas, threads)
+    sick = None
+    if lesions is not None:
+        sick = _find_lesions(scan, model, lesions, neighbours, atlas, threads)
+        evidence = evidence.white_where(sick, model)
+    posterior = neighbours.posterior(evidence.groups, scan.inside, threads)
     groups = np.array(model.groups)
-    parents = np.eye(3, dtype=np.float32)[list(model.parents)]
-    responsibilities = np.zeros((len(flat), n_tissues), np.float32)
-    fractions = np.empty((len(flat), 3), np.float32)
-    three = np.empty(len(flat), np.uint8)
 
-    def finish(rows: slice) -> Floats:
-        at = flat[rows]
-        share = np.exp(logs[rows]) * posterior[:, at][groups].T
+    def finish(rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32], Floats]:
+        at = evidence.flat[rows]
+        share = np.exp(evidence.components[rows]) * posterior[:, at][groups].T
         share /= share.sum(axis=1, keepdims=True)
-        if lesions is not None:
-            share *= 1 - lesions[at, None]
-            share[:, _white(model)] += lesions[at]
-        for k, tissue in enumerate(model.tissues):
-            responsibilities[rows, tissue] += share[:, k]
-        three[rows] = (share @ parents).argmax(axis=1) + 1
+        if sick is not None:
+            white = anchors_of(model.components)[WHITE]
+            share *= 1 - sick[at, None]
+            share[:, white] += sick[at]
         shares = component_shares(scan.values(at), model)
-        fractions[rows], spread = expected_fractions(share, shares)
-        return spread
+        return share, *expected_fractions(share, shares)
 
-    variance = np.sum(_each(finish, len(flat), threads), axis=0)
-    inside = None if lesions is None else lesions[flat]
-    return Voxels(responsibilities, fractions, three, variance, inside)
+    parts_ = _each(finish, len(evidence.flat), threads)
+    share, fractions = (np.concatenate([part[i] for part in parts_]) for i in range(2))
+    responsibilities = np.zeros((len(share), n_tissues), np.float32)
+    for k, tissue in enumerate(model.tissues):
+        responsibilities[:, tissue] += share[:, k]
+    three = (share @ np.eye(3, dtype=np.float32)[list(model.parents)]).argmax(axis=1) + 1
+    variance = np.sum([part[2] for part in parts_], axis=0)
+    inside = None if sick is None else sick[evidence.flat]
+    return Voxels(responsibilities, fractions, three.astype(np.uint8), variance, inside)
 
 
-def _evidence(
+@dataclass(frozen=True)
+class Neighbours:
+    """The Markov prior: voxel sizes in mm, and the strength of `mean_field`."""
+
+    zooms: tuple[float, float, float]
+    strength: float
+
+    def posterior(
+        self, evidence: NDArray[np.float32], inside: BoolArray, threads: int
+    ) -> NDArray[np.float32]:
+        """Posterior of groups (G, box) given their log evidence (G, box)."""
+        return mean_field(
+            evidence.reshape(-1, *inside.shape),
+            inside,
+            zooms=self.zooms,
+            strength=self.strength,
+            threads=threads,
+        ).reshape(len(evidence), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the intensities alone say of every voxel.
+
+    Attributes
+    ----------
+    flat : ndarray of int, shape (n,)
+        Flat indices of the voxels in the box.
+    groups : ndarray of float32, shape (G, box)
+        Log evidence of each group of components, up to a constant per voxel; with a lesion model
+        a last row for what no tissue explains.
+    components : ndarray of float32, shape (n, M)
+        Log share of each component in its group.
+    """
+
+    flat: NDArray[np.intp]
+    groups: NDArray[np.float32]
+    components: NDArray[np.float32]
+
+    def white_where(self, sick: NDArray[np.float32], model: Model) -> Evidence:
+        """Let the evidence say white matter as far as a map of lesions (box,) says lesion."""
+        white = model.groups[anchors_of(model.components)[WHITE]]
+        at = np.flatnonzero(sick)
+        healthy = np.exp(self.groups[:, at] - self.groups[:, at].max(axis=0))
+        healthy *= (1 - sick[at]) / healthy.sum(axis=0)
+        healthy[white] += sick[at]
+        groups = self.groups.copy()
+        groups[:, at] = np.log(np.maximum(healthy, np.exp(np.float32(_NEVER))))
+        return replace(self, groups=groups)
+
+
+def weigh(
     scan: Scan,
     model: Model,
     group_of: tuple[int, ...],
     atlas: NDArray[np.float32] | None,
     threads: int,
-    flair: int | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Log evidence of each group in the box, and of each component within its group.
-
-    Shapes (G, box) and (n, M). With FLAIR a last row is added for what no tissue explains.
-    """
+    lesions: LesionModel | None = None,
+) -> Evidence:
+    """Return the evidence of each group and component in every voxel."""
     flat = np.flatnonzero(scan.inside)
     groups = np.array(group_of)
     n_groups = int(groups.max()) + 1
-    logs = np.empty((len(flat), len(groups)), np.float32)
-    rows = n_groups + (flair is not None)
-    evidence = np.zeros((rows, scan.inside.size), np.float32)
 
-    def weigh(rows: slice) -> None:
-        at = flat[rows]
+    def weigh_rows(rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         places = None if atlas is None else place(model.components, atlas[:, rows])
-        values = scan.values(at)
+        values = scan.values(flat[rows])
         joint = model.log_joint(values, places)
         top = joint.max(axis=1, keepdims=True)
         joint -= top
-        if flair is not None:
-            other = log_unexplained(
-                values, log_mixing(model.weights, places), model.means, model.covariances,
-                flair=flair, components=model.components,
-            )  # fmt: skip
-            evidence[-1, at] = np.maximum(other - top[:, 0], _NEVER)
+        of_groups = np.empty((n_groups + (lesions is not None), len(values)), np.float32)
+        if lesions is not None:
+            mixing = log_mixing(model.weights, places)
+            other = lesions.log_joint(values, mixing, model.means, model.covariances)
+            of_groups[-1] = np.maximum(other - top[:, 0], _NEVER)
         for group in range(n_groups):
             total = np.exp(joint[:, groups == group]).sum(axis=1) + 1e-30
-            evidence[group, at] = np.log(total)
+            of_groups[group] = np.log(total)
             joint[:, groups == group] -= np.log(total)[:, None]
-        logs[rows] = joint
+        return of_groups, joint.astype(np.float32)
 
-    _each(weigh, len(flat), threads)
-    return evidence, logs
+    found = _each(weigh_rows, len(flat), threads)
+    evidence = np.zeros((n_groups + (lesions is not None), scan.inside.size), np.float32)
+    evidence[:, flat] = np.concatenate([part[0] for part in found], axis=1)
+    return Evidence(flat, evidence, np.concatenate([part[1] for part in found]))
 
 
 def _each(work: Callable[[slice], T], n: int, threads: int) -> list[T]:
@@ -160,43 +198,20 @@ def _each(work: Callable[[slice], T], n: int, threads: int) -> list[T]:
     return each(work, parts(n, _CHUNK), threads)
 
 
-def _lesions(
+def _find_lesions(
     scan: Scan,
     model: Model,
-    zooms: tuple[float, float, float],
-    strength: float,
+    lesions: LesionModel,
+    neighbours: Neighbours,
     atlas: NDArray[np.float32] | None,
-    flair: int,
     threads: int,
 ) -> NDArray[np.float32]:
     """Probability of a lesion in each voxel of the box, shape (box,)."""
     # Of CSF, grey and white, whatever the table: the cerebellum has lesions of white matter, too.
-    evidence, _ = _evidence(scan, model, model.parents, atlas, threads, flair)
-    posterior = mean_field(
-        evidence.reshape(-1, *scan.inside.shape),
-        scan.inside,
-        zooms=zooms,
-        strength=strength,
-        threads=threads,
-    )
-    return in_white_matter(posterior[-1], posterior[:-1], zooms).ravel()
-
-
-def _white_where(
-    lesions: NDArray[np.float32], evidence: NDArray[np.float32], white: int
-) -> NDArray[np.float32]:
-    """Let the evidence say white matter as far as it says lesion."""
-    at = np.flatnonzero(lesions)
-    healthy = np.exp(evidence[:, at] - evidence[:, at].max(axis=0))
-    healthy *= (1 - lesions[at]) / healthy.sum(axis=0)
-    healthy[white] += lesions[at]
-    out = evidence.copy()
-    out[:, at] = np.log(np.maximum(healthy, np.exp(np.float32(_NEVER))))
-    return out
-
-
-def _white(model: Model) -> int:
-    return [c.name for c in model.components].index("white")
+    evidence = weigh(scan, model, model.parents, atlas, threads, lesions)
+    posterior = neighbours.posterior(evidence.groups, scan.inside, threads)
+    maps = posterior.reshape(-1, *scan.inside.shape)
+    return in_white_matter(maps[-1], maps[:-1], neighbours.zooms).ravel()
 
 
 def moments(

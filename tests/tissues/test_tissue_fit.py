@@ -9,14 +9,29 @@ from tissue_heads import MEANS, dice, small_brain
 from brainseg.errors import DataError, UsageError
 from brainseg.tissues import tables
 from brainseg.tissues.bias import LEAST_SD
-from brainseg.tissues.em import first_anchors
-from brainseg.tissues.fit import TissueFit, fit_tissues
+from brainseg.tissues.fit import FitOptions, TissueFit, fit_tissues
+from brainseg.tissues.start import first_anchors
 
 ZOOMS = (3.0, 3.0, 3.0)
 
 
-def fit(data: np.ndarray, mask: np.ndarray, table: str = "six", **options: Any) -> TissueFit:
-    return fit_tissues(data, mask, ZOOMS, table=tables.table(table), **options)
+def fit(
+    data: np.ndarray,
+    mask: np.ndarray,
+    table: str = "six",
+    channels: Any = None,
+    spatial_prior: Any = None,
+    **options: Any,
+) -> TissueFit:
+    return fit_tissues(
+        data,
+        mask,
+        ZOOMS,
+        table=tables.table(table),
+        options=FitOptions(**options),
+        channels=channels,
+        spatial_prior=spatial_prior,
+    )
 
 
 def scores(result: TissueFit, mask: np.ndarray, truth: np.ndarray) -> list[float]:
