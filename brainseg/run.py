@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from brainseg.config import SegmentConfig
 from brainseg.core.steps import Steps
 from brainseg.core.volume import BoolArray, Volume
 from brainseg.errors import DataError
-from brainseg.io import derivatives, nifti
+from brainseg.io import derivatives, locks, nifti
 from brainseg.io.bids import split_name
 from brainseg.io.derivatives import Target
 from brainseg.io.nifti import Scan
@@ -128,11 +129,37 @@ def run_scan(
     ------
     BrainsegError
         NoInputError, DataError, CannotCreateError or OutputError; nothing is left half-written.
+        TemporaryError when another run is at this scan.
     """
     steps = steps or Steps()
-    derivatives.require_free(job.target, force=force)
+    if job.target.record.exists():
+        derivatives.require_free(job.target, force=force)
     with steps.step("Load"):
         inputs = read(job)
+    with _alone(job.target):
+        derivatives.require_free(job.target, force=force)
+        return _segment(job, inputs, config, report=report, timed=timed, steps=steps)
+
+
+@contextmanager
+def _alone(target: Target) -> Iterator[None]:
+    """Hold the lock of a scan's files, with what an earlier run left half-done put in order."""
+    new = [f for f in (target.folder, *target.folder.parents) if not f.exists()]
+    try:
+        with locks.hold(target.lock):
+            derivatives.recover(target)
+            yield
+    finally:
+        # Folders made for the lock go again where nothing came of it.
+        with suppress(OSError):
+            for folder in new:
+                folder.rmdir()
+
+
+def _segment(
+    job: Job, inputs: Inputs, config: SegmentConfig, *, report: bool, timed: bool, steps: Steps
+) -> Finished:
+    """Segment what was read and write the outputs, as `run_scan` has it."""
     scan = inputs.scan
     result = segment(
         scan.volume,
@@ -182,13 +209,16 @@ def report_again(job: Job, *, threads: int = 1, steps: Steps | None = None) -> l
     from brainseg.qc.pages import report
 
     steps = steps or Steps()
-    with steps.step("Load"):
-        subject = read_subject(job.target, nifti.load(job.path, index=job.index))
-    with steps.step("Report"):
-        files = report.outputs(subject, threads=threads)
-    return derivatives.write_files(
-        job.target, {ending: content.__bytes__ for ending, content in files.items()}
-    )
+    if not job.target.folder.exists():
+        # The reader says what is missing; a lock would make the folder.
+        read_subject(job.target, nifti.load(job.path, index=job.index))
+    with _alone(job.target):
+        with steps.step("Load"):
+            subject = read_subject(job.target, nifti.load(job.path, index=job.index))
+        with steps.step("Report"):
+            files = report.outputs(subject, threads=threads)
+        named = {ending: content.__bytes__ for ending, content in files.items()}
+        return derivatives.write_files(job.target, named, update=True)
 
 
 def load_mask(path: Path, scan: Scan) -> BoolArray:

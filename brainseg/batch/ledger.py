@@ -7,14 +7,18 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from brainseg.errors import DataError
-from brainseg.io import atomic
+from brainseg.io import atomic, documents
 
 log = logging.getLogger(__name__)
 
 State = Literal["running", "done", "failed", "interrupted", "quarantined"]
+# Entries are read back, perhaps after somebody edited them: the types below are their schema.
+Count = Annotated[int, Meta(ge=0, lt=1 << 62)]
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,16 @@ class Fingerprint:
         Decides where these differ, for example after a copy.
     """
 
-    size: int
+    size: Count
     modified: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """What was written: bytes and their hash."""
+
+    size: Count
     sha256: str
 
 
@@ -72,7 +84,7 @@ class Entry:
     peak_memory_mb : float or None
         Largest resident memory of the worker during the scan.
     outputs : dict
-        File name to bytes.
+        File name to what was written. No file is ever removed because it stands here.
     error : Failure or None
     started, ended : str
         UTC times, ISO 8601.
@@ -84,11 +96,11 @@ class Entry:
     parameters: dict[str, Any]
     version: str
     run: str
-    attempts: int = 1
-    deaths: int = 0
+    attempts: Count = 1
+    deaths: Count = 0
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None
-    outputs: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, Output] = field(default_factory=dict)
     contrasts: dict[str, Fingerprint | None] = field(default_factory=dict)
     error: Failure | None = None
     started: str = ""
@@ -128,12 +140,19 @@ class Ledger:
         """Return the entry of a scan; None when there is none that can be understood."""
         path = self.path(scan)
         try:
-            return _decode(json.loads(path.read_text(encoding="utf-8")))
+            entry = documents.read(path, Entry)
+            if entry.scan != scan:
+                raise DataError(f"{path.name}: speaks of another scan")
+            return entry
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            log.warning("%s: not understood (%s); the scan counts as new", path.name, error)
-            return None
+        except OSError as error:
+            log.warning(
+                "%s: cannot be read (%s); the scan counts as new", path.name, error.strerror
+            )
+        except DataError as error:
+            log.warning("%s; the scan counts as new", error)
+        return None
 
     def write(self, entry: Entry) -> None:
         """Write an entry; call this with the scan's lock held.
@@ -189,24 +208,12 @@ def reason_to_run(
     if entry.state == "failed":
         permanent = entry.error is not None and entry.error.code == DataError.exit_code
         return None if permanent else "failed before, perhaps for a passing reason"
-    if entry.state == "done" and any(outputs.get(n) != size for n, size in entry.outputs.items()):
-        return "outputs missing"
+    if entry.state == "done":
+        sizes = {name: output.size for name, output in entry.outputs.items()}
+        if not sizes or any(outputs.get(name) != size for name, size in sizes.items()):
+            return "outputs missing"
     return None
 
 
 def _hashes(inputs: dict[str, Fingerprint | None]) -> dict[str, str | None]:
     return {suffix: None if print_ is None else print_.sha256 for suffix, print_ in inputs.items()}
-
-
-def _decode(content: dict[str, Any]) -> Entry:
-    input_, error, contrasts = (content.pop(key) for key in ("input", "error", "contrasts"))
-
-    def fingerprint(fields: dict[str, Any] | None) -> Fingerprint | None:
-        return None if fields is None else Fingerprint(**fields)
-
-    return Entry(
-        input=fingerprint(input_),
-        contrasts={suffix: fingerprint(fields) for suffix, fields in contrasts.items()},
-        error=None if error is None else Failure(**error),
-        **content,
-    )

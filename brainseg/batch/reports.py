@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from brainseg import run
-from brainseg.batch import locks
-from brainseg.batch.work import Outcome, Task
+from brainseg.batch.work import Outcome, Task, described
 from brainseg.errors import BrainsegError, TemporaryError
+from brainseg.io import locks
 
 
 def remake(task: Task) -> Outcome:
@@ -16,9 +16,9 @@ def remake(task: Task) -> Outcome:
             if entry is None or entry.state != "done":
                 return Outcome("skipped", "no finished result")
             written = run.report_again(task.job, threads=task.config.threads)
-            sizes = {path.name: path.stat().st_size for path in written}
+            new = {path.name: described(path) for path in written}
             parameters = entry.parameters | {"report": True}
-            task.ledger.write(entry.but(outputs=entry.outputs | sizes, parameters=parameters))
+            task.ledger.write(entry.but(outputs=entry.outputs | new, parameters=parameters))
             return Outcome("done", "report made again")
     except TemporaryError as error:
         return Outcome("busy", str(error), error.exit_code)

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import brainseg
-from brainseg.batch import locks
 from brainseg.batch.discovery import Found
 from brainseg.batch.engines import Died, Engine
 from brainseg.batch.ledger import Entry, Ledger
 from brainseg.batch.work import MAX_DEATHS, Outcome, Task, look, settle, settled
 from brainseg.config import SegmentConfig
 from brainseg.errors import CannotCreateError, OutputError, TemporaryError
-from brainseg.io import atomic, derivatives
+from brainseg.io import atomic, derivatives, locks
 from brainseg.io.derivatives import Target
 from brainseg.run import Job
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import brainseg
-from brainseg.batch import locks, memory
-from brainseg.batch.ledger import Entry, Failure, Fingerprint, Ledger, reason_to_run
+from brainseg.batch import memory
+from brainseg.batch.ledger import Entry, Failure, Fingerprint, Ledger, Output, reason_to_run
 from brainseg.config import SegmentConfig
 from brainseg.core.steps import Steps
 from brainseg.errors import BrainsegError, TemporaryError
-from brainseg.io import atomic, nifti
+from brainseg.io import atomic, derivatives, locks, nifti, privacy
 from brainseg.run import Job, run_scan
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,15 @@ class Task:
         Make the QC page.
     run : str
         Names the invocation that this task belongs to.
+    verify : bool
+        Hash the outputs of a scan that was done before, instead of comparing sizes alone.
     """
 
     job: Job
     config: SegmentConfig
     report: bool
     run: str
+    verify: bool = False
 
     @property
     def scan(self) -> str:
@@ -121,6 +125,8 @@ def look(task: Task) -> tuple[Entry | None, str | None]:
         version=brainseg.__version__,
         outputs=_sizes(task.job.target.folder),
     )
+    if why is None and task.verify and entry.state == "done" and _changed(task, entry):
+        why = "outputs changed"
     return entry, why
 
 
@@ -161,6 +167,8 @@ def fingerprint(path: Path, known: Fingerprint | None = None) -> Fingerprint | N
     """Return what a file is now; it is read only when size or time differ from what is known."""
     try:
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return None
         if known and (status.st_size, status.st_mtime_ns) == (known.size, known.modified):
             return known
         return Fingerprint(status.st_size, status.st_mtime_ns, nifti.sha256_of([path]))
@@ -175,10 +183,10 @@ def _contrasts(
 
 
 def _process(task: Task, segment: Callable[..., Any]) -> Outcome:
+    _clear(task)
     before, why = look(task)
     if why is None and before is not None:
         return settled(before)
-    _clear(task)
     entry = _begin(task, before)
     if entry.deaths >= MAX_DEATHS:
         reason = (
@@ -198,7 +206,7 @@ def _process(task: Task, segment: Callable[..., Any]) -> Outcome:
             task.job, task.config, force=True, report=task.report, timed=False, steps=steps
         )
     except Exception as error:
-        failure = _failure(error)
+        failure = _failure(task, error)
         entry = _end(entry.but(state="failed", error=failure), steps)
         task.ledger.write(entry)
         return Outcome("failed", failure.reason, failure.code, entry.seconds, entry.peak_memory_mb)
@@ -206,8 +214,7 @@ def _process(task: Task, segment: Callable[..., Any]) -> Outcome:
         # Told to stop: what was complete is kept, this scan is begun anew next time.
         task.ledger.write(_end(entry.but(state="interrupted"), steps))
         raise
-    outputs = {path.name: path.stat().st_size for path in finished.files}
-    _remove_former(task, before, outputs)
+    outputs = {path.name: described(path) for path in finished.files}
     entry = _end(entry.but(state="done", outputs=outputs), steps)
     task.ledger.write(entry)
     return Outcome("done", why or "", 0, entry.seconds, entry.peak_memory_mb)
@@ -235,28 +242,45 @@ def _end(entry: Entry, steps: Steps) -> Entry:
     return entry.but(seconds=seconds, peak_memory_mb=memory.peak_mb(), ended=_now())
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(task: Task, error: Exception) -> Failure:
     if isinstance(error, BrainsegError):
         return Failure(error.exit_code, str(error))
     if isinstance(error, MemoryError):
         return Failure(TemporaryError.exit_code, "not enough memory; give each worker more")
-    text = "".join(traceback.format_exception(error))
-    return Failure(1, f"unforeseen {type(error).__name__}: {error}", text)
+    # Frames by file name alone: folders are the user's affair, of the program's files, too.
+    frames = [
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    paths = (task.job.path, task.job.target.record)
+    last = f"{type(error).__name__}: {privacy.scrub(said or '', *paths)}"
+    return Failure(1, f"unforeseen {last}", "\n".join([*frames, last]) + "\n")
 
 
 def _clear(task: Task) -> None:
-    """Remove the scratch of a worker that died on this scan; holding the lock, it is nobody's."""
-    target = task.job.target
+    """Put in order what a worker that died on this scan left; holding the lock, it is nobody's."""
+    derivatives.recover(task.job.target)
+    locks.sweep(task.job.target.folder)
     record = task.ledger.path(task.scan)
-    for folder, name in ((target.folder, target.prefix), (record.parent, record.name)):
-        for path in folder.glob(f".{name}.tmp-*"):
-            atomic.remove(path)
+    for path in record.parent.glob(f".{record.name}.tmp-*"):
+        atomic.remove(path)
 
 
-def _remove_former(task: Task, before: Entry | None, outputs: dict[str, int]) -> None:
-    """Remove what an earlier run with other options wrote and this one did not."""
-    for name in set() if before is None else before.outputs.keys() - outputs.keys():
-        (task.job.target.folder / name).unlink(missing_ok=True)
+def described(path: Path) -> Output:
+    """Return the bytes and the hash of a file that was written."""
+    return Output(path.stat().st_size, nifti.sha256_of([path]))
+
+
+def _changed(task: Task, entry: Entry) -> bool:
+    """Say whether an output has other bytes than those that were written."""
+    try:
+        return any(
+            described(task.job.target.folder / name) != output
+            for name, output in entry.outputs.items()
+        )
+    except OSError:
+        return True
 
 
 def _sizes(folder: Path) -> dict[str, int]:

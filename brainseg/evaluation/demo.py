@@ -15,6 +15,7 @@ from brainseg.evaluation.comparison import as_table
 from brainseg.evaluation.phantom import Phantom, make_phantom
 from brainseg.io import derivatives, grids, nifti
 from brainseg.io.derivatives import Target
+from brainseg.io.staging import Encoder
 from brainseg.run import Job, plain_target, run_scan
 from brainseg.tissues.tables import SIX, THREE
 
@@ -36,7 +37,7 @@ def write_head(head: Phantom, out: Path, *, contrast: str, force: bool = False) 
         )
     grid = grids.grid_of(head.volume)
 
-    def image(data: Array, intent: str = "none") -> derivatives.Encoder:
+    def image(data: Array, intent: str = "none") -> Encoder:
         return lambda: nifti.compress(nifti.image_bytes(data, grid, intent=intent))
 
     return derivatives.write_files(
@@ -50,6 +51,7 @@ def write_head(head: Phantom, out: Path, *, contrast: str, force: bool = False) 
             "seg-true_dseg.tsv": derivatives.label_table(THREE).encode,
             f"{contrast}.nii.gz": image(head.volume.data.astype(np.float32)),
         },
+        update=True,
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import socket
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from brainseg.errors import BrainsegError, CannotCreateError, OutputError
@@ -16,12 +19,19 @@ from brainseg.errors import BrainsegError, CannotCreateError, OutputError
 # No write between temporary name and final name takes this long; who left it has died.
 LITTER_AGE_S = 600.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+# What a file system answers that has no such call: FUSE and some network file systems.
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def scratch_path(path: Path) -> Path:
-    """Return a hidden name beside `path` that tells which process on which host made it."""
-    host = socket.gethostname().replace("-", "_")
-    return path.parent / f".{path.name}.tmp-{host}-{os.getpid()}"
+    """Return a hidden name beside `path` that nobody else has and that tells who made it.
+
+    Host and process number are no name by themselves: in containers every process is number 1, on
+    hosts that are often called the same. The place, the number and the start of the process tell
+    whether its owner still lives; the last part makes the name unique.
+    """
+    owner = f"{_place_hash()}-{os.getpid()}-{start_time(os.getpid()) or ''}"
+    return path.parent / f".{path.name}.tmp-{owner}-{uuid.uuid4().hex[:8]}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,35 +46,52 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = scratch_path(path)
         try:
-            with scratch.open("w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
+            write_bytes(scratch, text.encode())
             scratch.replace(path)
         except BaseException:
-            scratch.unlink(missing_ok=True)
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
             raise
 
 
-def sweep(folder: Path, name: str = "*") -> None:
-    """Remove what dead processes left half-written beside `name`.
-
-    A file of this host goes when its process is gone; one of another host when it is too old
-    to belong to a write in progress.
-    """
-    host = socket.gethostname().replace("-", "_")
-    for path in folder.glob(f".{name}.tmp-*"):
-        owner, _, pid = path.name.rpartition(".tmp-")[2].rpartition("-")
-        here = owner == host and pid.isdecimal()
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file and flush it to the disk, where the file system can do that."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
         try:
-            if here and start_time(int(pid)) is not None:
-                continue
-            if not here and time.time() - path.stat().st_mtime < LITTER_AGE_S:
-                continue
-            remove(path)
-        except OSError:
-            # Somebody else swept it, or it is not ours to remove.
-            continue
+            os.fsync(stream.fileno())
+        except OSError as error:
+            if error.errno not in NO_SYNC:
+                raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove files that dead processes left half-written in a folder.
+
+    A file of this place goes when its process is gone; one of another place when it is too old
+    to belong to a write in progress. Folders stay: `brainseg.io.staging` puts those in order.
+    """
+    for path in folder.glob(".*.tmp-*"):
+        with suppress(OSError):
+            if not path.is_dir() and owner_is_dead(path):
+                path.unlink()
+
+
+def owner_is_dead(scratch: Path) -> bool:
+    """Say whether the process that made a scratch name is gone, or silent in another place.
+
+    Raises
+    ------
+    OSError
+        When the scratch is gone.
+    """
+    parts = scratch.name.rpartition(".tmp-")[2].split("-")
+    if len(parts) == 4 and parts[0] == _place_hash() and parts[1].isdecimal():
+        now = start_time(int(parts[1]))
+        return now is None or (bool(parts[2]) and now != parts[2])
+    # A time in the future is no sign of life: clocks of hosts differ by less than this.
+    return abs(time.time() - scratch.stat().st_mtime) > LITTER_AGE_S
 
 
 def remove(path: Path) -> None:
@@ -75,8 +102,26 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@cache
+def place() -> str:
+    """Host, boot and process namespace: within one place process numbers can be compared."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+@cache
+def _place_hash() -> str:
+    return hashlib.sha256(place().encode()).hexdigest()[:8]
+
+
 def start_time(pid: int) -> str | None:
     """Start time of a living process; None when there is none; empty when it is not known."""
+    if not 0 < pid < 1 << 31:
+        return None
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
@@ -89,6 +134,9 @@ def start_time(pid: int) -> str | None:
         except PermissionError:
             return ""
         return ""
+    except ProcessLookupError:
+        # It ended between opening and reading.
+        return None
     except OSError:
         return ""
     # The name of the program, in brackets, may hold spaces and brackets itself.
@@ -98,18 +146,17 @@ def start_time(pid: int) -> str | None:
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path, kept: str = "nothing of this scan was kept") -> Iterator[None]:
     """Turn the system's refusal to write into an error that says where and what to do."""
     try:
         yield
     except BrainsegError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = error.strerror or type(error).__name__
         if error.errno in FULL:
             raise OutputError(
-                f"{folder.name}/: writing failed ({reason}); nothing of this scan was kept, "
-                "make room and run again"
+                f"{folder.name}/: writing failed ({reason}); {kept}, make room and run again"
             ) from error
         raise CannotCreateError(
             f"{folder.name}/: cannot be written ({reason}); choose another output folder"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +16,27 @@ import brainseg
 from brainseg.core import masking
 from brainseg.core.volume import Array
 from brainseg.errors import CannotCreateError
-from brainseg.io import atomic, nifti
+from brainseg.io import atomic, nifti, staging
 from brainseg.io.grids import Grid
 from brainseg.io.nifti import Scan
+from brainseg.io.staging import Encoder
 from brainseg.pipeline import Segmentation
 from brainseg.tissues.tables import THREE, TissueTable
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
 PARTS = 65535
-Encoder = Callable[[], bytes]
+# What the name of an output has after the prefix; a new run clears what an old one left by it.
+# A phantom's truth, `seg-true*`, lies in the same folder and stays.
+ENDING = re.compile(
+    r"desc-brain_mask\.(nii\.gz|json)"
+    r"|desc-preproc_[A-Za-z0-9]+\.(nii\.gz|json)"
+    r"|(seg-(?!true)[A-Za-z0-9]+_)?dseg\.(nii\.gz|json|tsv)"
+    r"|(seg-(?!true)[A-Za-z0-9]+_)?label-[A-Za-z0-9]+_probseg\.(nii\.gz|json)"
+    r"|desc-brainseg_mixture\.json"
+    r"|desc-quality_[A-Za-z0-9]+\.json"
+    r"|desc-contact_[A-Za-z0-9]+\.webp"
+    r"|report\.html"
+)
 
 
 @dataclass(frozen=True)
@@ -62,20 +73,57 @@ class Target:
         """The mixture's JSON, written last: it stands for a complete result."""
         return self.path("desc-brainseg_mixture.json")
 
+    @property
+    def lock(self) -> Path:
+        """The lock that whoever makes this scan's files holds."""
+        return self.folder / f".{self.prefix}.lock"
+
 
 def require_free(target: Target, *, force: bool) -> None:
-    """Refuse to overwrite a result.
+    """Refuse to overwrite a result, or other files that bear the names of one.
 
     Raises
     ------
     CannotCreateError
-        When an earlier result is there and `force` is not given.
+        When such a file is there and `force` is not given, or when the folder leads out of the
+        root.
     """
-    if not force and target.record.exists():
+    if not target.folder.resolve().is_relative_to(target.root.resolve()):
         raise CannotCreateError(
-            f"{target.record.name}: this scan has a result in {target.root.name}/ already; "
+            f"{target.folder.name}/: leads out of {target.root.name}/; choose another output folder"
+        )
+    there = [] if force else existing(target)
+    if there:
+        first = target.record.name if target.record.name in there else there[0]
+        raise CannotCreateError(
+            f"{first}: this scan has a result in {target.root.name}/ already; "
             "add --force to overwrite it, or choose another -o"
         )
+
+
+def existing(target: Target) -> list[str]:
+    """Return the names of a scan's outputs that are there, in order."""
+    start = f"{target.prefix}_"
+    try:
+        names = sorted(path.name for path in target.folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CannotCreateError(
+            f"{target.folder.name}/: cannot be read ({reason}); choose another output folder"
+        ) from error
+    return [n for n in names if n.startswith(start) and ENDING.fullmatch(n[len(start) :])]
+
+
+def recover(target: Target) -> None:
+    """Put in order what a run that died left of this scan; call this with its lock held.
+
+    Raises
+    ------
+    CannotCreateError, OutputError
+    """
+    staging.recover(target.record, target.prefix)
 
 
 def write(
@@ -114,36 +162,33 @@ def write(
     files |= {name: content.__bytes__ for name, content in quality.items()}
     texts["desc-brainseg_mixture.json"] = to_json(record(scan, result, timed=timed))
     files |= {name: text.encode for name, text in texts.items()}
+    for ending in files:
+        if not ENDING.fullmatch(ending):
+            raise ValueError(f"{ending!r} is no ending of an output; add it to ENDING")
     return write_files(target, files, threads=result.config.threads)
 
 
-def write_files(target: Target, files: dict[str, Encoder], *, threads: int = 1) -> list[Path]:
-    """Write files under temporary names, then give all of them their own.
+def write_files(
+    target: Target, files: Mapping[str, Encoder], *, threads: int = 1, update: bool = False
+) -> list[Path]:
+    """Write files in the place of all that an earlier run left of this scan, or change nothing.
 
     Parameters
     ----------
     target : Target
-    files : dict
-        Ending to a function that makes the bytes; the last is renamed last.
+    files : Mapping
+        Ending to a function that makes the bytes.
     threads : int
+    update : bool
+        Keep the earlier files that have other endings.
+
+    Raises
+    ------
+    CannotCreateError, OutputError
     """
-    with atomic.explained(target.folder):
-        target.folder.mkdir(parents=True, exist_ok=True)
-        scratch = atomic.scratch_path(target.folder / target.prefix)
-        scratch.mkdir()
-    try:
-        with atomic.explained(target.folder):
-
-            def put(item: tuple[str, Encoder]) -> None:
-                ending, encode = item
-                (scratch / ending).write_bytes(encode())
-
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(put, files.items()))
-            for ending in files:
-                (scratch / ending).replace(target.path(ending))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    named = {target.path(ending).name: encode for ending, encode in files.items()}
+    former = [] if update else existing(target)
+    staging.exchange(target.record, target.prefix, named, former, threads=threads)
     return [target.path(ending) for ending in files]
 
 

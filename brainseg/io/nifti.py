@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from brainseg.core.volume import Array, Volume
 from brainseg.errors import DataError, NoInputError
+from brainseg.io import privacy
 from brainseg.io.grids import (
     MM_PER_UNIT,
     Grid,
@@ -208,7 +209,7 @@ def _open(path: Path) -> tuple[Any, str]:
     try:
         if path.is_dir():
             return _open_dicom(path)
-        digest = sha256_of([path])
+        digest = sha256_of(_files_of(path))
     except PermissionError as error:
         raise NoInputError(f"{path.name}: may not be read; check its permissions") from error
     except OSError as error:
@@ -224,9 +225,20 @@ def _open(path: Path) -> tuple[Any, str]:
         raise NoInputError(f"{path.name}: {missing} is missing beside it") from error
     except Exception as error:
         raise DataError(
-            f"{path.name}: not an image that can be read ({_brief(error)}); "
+            f"{path.name}: not an image that can be read ({_brief(error, path)}); "
             "NIfTI, Analyze, MGZ, MINC or a DICOM folder is expected"
         ) from error
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return the files of an image: of a pair the header and the voxels, else the one file."""
+    try:
+        parts = nib.load(path).file_map
+    except Exception:
+        # Whatever is wrong with it is told when it is read.
+        return [path]
+    names = (parts[kind].filename for kind in ("header", "image") if kind in parts)
+    return list(dict.fromkeys(Path(name) for name in names if name)) or [path]
 
 
 def _open_dicom(folder: Path) -> tuple[Any, str]:
@@ -310,7 +322,7 @@ def _read(image: Any, path: Path, index: int | None) -> tuple[Array, list[str]]:
         raise DataError(f"{path.name}: {times(shape)} voxels do not fit in memory") from error
     except Exception as error:
         raise DataError(
-            f"{path.name}: the voxels cannot be read ({_brief(error)}); is the file complete?"
+            f"{path.name}: the voxels cannot be read ({_brief(error, path)}); is the file complete?"
         ) from error
     return data, []
 
@@ -352,8 +364,6 @@ def _replace_nonfinite(
     return finite
 
 
-def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    # The library's own message may carry the full path, which is the user's own affair.
-    words = [Path(w).name if "/" in w else w for w in text.split()]
-    return " ".join(words)[:120]
+def _brief(error: Exception, path: Path) -> str:
+    """Return what a library says of a file, without the folders that it lies in."""
+    return privacy.scrub(str(error), path)[:120] or type(error).__name__

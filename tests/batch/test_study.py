@@ -241,7 +241,7 @@ def test_a_scan_that_kills_its_worker_is_quarantined_after_three_deaths(
 def test_what_another_run_holds_is_waited_for(
     dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brainseg.batch import locks
+    from brainseg.io import locks
 
     monkeypatch.setattr(study, "BUSY_PAUSE_S", 0.01)
     monkeypatch.setattr(study, "BUSY_PATIENCE_S", 0.05)

@@ -178,7 +178,7 @@ class LocalEngine:
         worker.process.join()
         self._workers.remove(worker)
         code = worker.process.exitcode or 0
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
         log.warning("a worker died (%s)", how)
         return Died(how)
 
@@ -186,6 +186,14 @@ class LocalEngine:
         worker.pipe.close()
         self._workers.remove(worker)
         worker.process.join()
+
+
+def _signal_name(number: int) -> str:
+    """Return what a signal is called; most real-time signals have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any], threads: int) -> None:

@@ -1,4 +1,4 @@
-"""One lock per scan, as a file, so that any number of runs may share an output folder.
+"""Locks as files, so that any number of runs may share an output folder.
 
 A lock of `flock` or `fcntl` vanishes with its process, but does not reach other machines on every
 network file system. A file made by a hard link does; what it lacks is a sign of death. So it names
@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from brainseg.errors import TemporaryError
-from brainseg.io import atomic
+from msgspec import Meta
+
+from brainseg.errors import DataError, TemporaryError
+from brainseg.io import atomic, documents
 
 HEARTBEAT_S = 10.0
 # Longer than any library call holds the interpreter, for example a registration of a large scan.
@@ -33,23 +35,32 @@ class Holder:
     Attributes
     ----------
     place : str
-        Host, boot and process namespace: within one place process numbers can be compared.
+        From `brainseg.io.atomic.place`.
     pid : int
     started : str
         Start time of the process in clock ticks since boot; empty where it is not known.
     token : str
         Distinguishes two locks of one process.
+    purpose : str
+        What the holder does, where others need to know.
     """
 
     place: str
-    pid: int
+    pid: Annotated[int, Meta(ge=1, lt=1 << 31)]
     started: str
     token: str
+    purpose: str = ""
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path, purpose: str = "") -> Iterator[None]:
     """Hold the lock `path` during the body.
+
+    Parameters
+    ----------
+    path : Path
+    purpose : str
+        Kept in the lock, for `holders`.
 
     Raises
     ------
@@ -58,19 +69,23 @@ def hold(path: Path) -> Iterator[None]:
     CannotCreateError, OutputError
         When the lock cannot be written.
     """
-    me = Holder(_place(), os.getpid(), atomic.start_time(os.getpid()) or "", uuid.uuid4().hex)
+    pid = os.getpid()
+    started = atomic.start_time(pid) or ""
+    me = Holder(atomic.place(), pid, started, uuid.uuid4().hex, purpose)
     with atomic.explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not _create(path, me):
             seen = _read(path)
             if not is_stale(path, seen):
-                pid = "" if seen is None else f" by process {seen.pid}"
+                by = "" if seen is None else f" by process {seen.pid}"
                 raise TemporaryError(
-                    f"{path.stem}: is being segmented{pid} in another run; wait for it"
+                    f"{path.stem.lstrip('.')}: is being segmented{by} in another run; wait for it"
                 )
             _break(path, seen)
             if not _create(path, me):
-                raise TemporaryError(f"{path.stem}: another run took it just now; wait for it")
+                raise TemporaryError(
+                    f"{path.stem.lstrip('.')}: another run took it just now; wait for it"
+                )
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, stop), daemon=True)
     beat.start()
@@ -92,9 +107,19 @@ def sweep(folder: Path) -> None:
                 _break(path, seen)
 
 
+def holders(folder: Path, pattern: str) -> list[Holder]:
+    """Return who holds locks of a folder and lives."""
+    found = []
+    for path in sorted(folder.glob(pattern)):
+        seen = _read(path)
+        if seen is not None and not is_stale(path, seen):
+            found.append(seen)
+    return found
+
+
 def is_stale(path: Path, seen: Holder | None) -> bool:
     """Say whether the holder of a lock is dead: gone from this place, or silent elsewhere."""
-    if seen is not None and seen.place == _place():
+    if seen is not None and seen.place == atomic.place():
         now = atomic.start_time(seen.pid)
         return now is None or (bool(seen.started) and now != seen.started)
     try:
@@ -103,7 +128,8 @@ def is_stale(path: Path, seen: Holder | None) -> bool:
         probe.touch()
         now_there = probe.stat().st_mtime
         probe.unlink()
-        return now_there - path.stat().st_mtime > SILENCE_S
+        # A holder who lives sets the time to now; one far ahead was not set by any.
+        return abs(now_there - path.stat().st_mtime) > SILENCE_S
     except FileNotFoundError:
         # Released while we looked.
         return True
@@ -148,8 +174,8 @@ def _break(path: Path, seen: Holder | None) -> None:
 
 def _read(path: Path) -> Holder | None:
     try:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return documents.read(path, Holder)
+    except (OSError, DataError):
         return None
 
 
@@ -157,12 +183,3 @@ def _beat(path: Path, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S):
         with suppress(OSError):
             os.utime(path)
-
-
-def _place() -> str:
-    parts = [socket.gethostname()]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-    with suppress(OSError):
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(parts)

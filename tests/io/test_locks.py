@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from brainseg.batch import locks
-from brainseg.batch.locks import Holder, hold
 from brainseg.errors import CannotCreateError, TemporaryError
-from brainseg.io import atomic
+from brainseg.io import atomic, locks
+from brainseg.io.locks import Holder, hold
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def plant(path: Path, holder: Holder) -> None:
 
 def me(**changes: object) -> Holder:
     started = atomic.start_time(os.getpid())
-    fields = {"place": locks._place(), "pid": os.getpid(), "started": started, "token": "x"}
+    fields = {"place": atomic.place(), "pid": os.getpid(), "started": started, "token": "x"}
     return Holder(**(fields | changes))  # type: ignore[arg-type]
 
 
@@ -109,6 +108,42 @@ def test_a_holder_elsewhere_is_dead_when_silent(path: Path, content: str) -> Non
     long_ago = time.time() - locks.SILENCE_S - 60
     os.utime(path, (long_ago, long_ago))
     with hold(path):
+        pass
+
+
+def test_a_time_in_the_future_is_no_sign_of_life(path: Path) -> None:
+    plant(path, me(place="another host"))
+    later = time.time() + 24 * 3600
+    os.utime(path, (later, later))
+    with hold(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"pid": -1}', '{"place": "x", "pid": -1, "started": "", "token": ""}', "[]", "null", "{}",
+     '{"place": 1, "pid": "one", "started": [], "token": {}}', "[" * 100_000],
+)  # fmt: skip
+def test_a_lock_of_the_wrong_shape_is_respected_until_it_is_old(path: Path, content: str) -> None:
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(TemporaryError), hold(path):
+        pass
+    long_ago = time.time() - locks.SILENCE_S - 60
+    os.utime(path, (long_ago, long_ago))
+    with hold(path):
+        pass
+
+
+def test_a_process_number_that_no_process_has_is_dead() -> None:
+    for number in (-1, 0, 1 << 31, 1 << 80):
+        assert atomic.start_time(number) is None
+
+
+def test_a_pipe_in_the_place_of_a_lock_is_not_waited_for(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+    with pytest.raises(TemporaryError), hold(path):
         pass
 
 
