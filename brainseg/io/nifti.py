@@ -72,7 +72,7 @@ class Scan:
 
 
 def load(path: Path, *, index: int | None = None) -> Scan:
-    """Read one scan: NIfTI-1/2, Analyze, MGZ, MINC or a folder of DICOM slices.
+    """Read one scan: NIfTI-1/2, Analyze, MGZ, MINC, a folder of DICOM slices or a DICOM file.
 
     Parameters
     ----------
@@ -89,6 +89,7 @@ def load(path: Path, *, index: int | None = None) -> Scan:
     """
     image, sha256 = _open(path)
     data, notes = _read(image, path, index)
+    notes += image.extra.get("notes", ())
     header, affine = read_geometry(image, path, notes)
     canonical, grid = to_canonical(data, affine, header, path)
     # One order in memory, too: sums then run alike over all orientations of one scan.
@@ -224,6 +225,8 @@ def _open(path: Path) -> tuple[Any, str]:
         missing = Path(str(error.filename)).name if error.filename else "its other half"
         raise NoInputError(f"{path.name}: {missing} is missing beside it") from error
     except Exception as error:
+        if (series := _open_dicom_file(path)) is not None:
+            return series
         raise DataError(
             f"{path.name}: not an image that can be read ({_brief(error, path)}); "
             "NIfTI, Analyze, MGZ, MINC or a DICOM folder is expected"
@@ -241,38 +244,21 @@ def _files_of(path: Path) -> list[Path]:
     return list(dict.fromkeys(Path(name) for name in names if name)) or [path]
 
 
-def _open_dicom(folder: Path) -> tuple[Any, str]:
-    import SimpleITK as sitk
+def _open_dicom(path: Path) -> tuple[Any, str]:
+    # pydicom takes a third of a second to import, and few scans are DICOM.
+    from brainseg.io import dicom
 
-    reader = sitk.ImageSeriesReader()
-    series = {
-        i: reader.GetGDCMSeriesFileNames(str(folder), i)
-        for i in reader.GetGDCMSeriesIDs(str(folder))
-    }
-    if not series:
-        raise DataError(f"{folder.name}: no DICOM series in this folder; give an image or a series")
-    if len(series) > 1:
-        counts = ", ".join(str(len(names)) for names in series.values())
-        raise DataError(
-            f"{folder.name}: {len(series)} DICOM series ({counts} files) in one folder; "
-            "put the one to segment into a folder of its own"
-        )
-    names = next(iter(series.values()))
-    try:
-        reader.SetFileNames(names)
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise DataError(f"{folder.name}: its DICOM files do not form a volume") from error
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise DataError(f"{folder.name}: a colour image; a grey-value scan is needed")
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
-    data = sitk.GetArrayFromImage(image).T
-    made = nib.Nifti1Image(data, lps_to_ras @ affine)
+    series = dicom.read_series(path, most_voxels=MAX_VOXELS)
+    made = nib.Nifti1Image(series.data, series.affine, extra={"notes": series.notes})
     made.header.set_xyzt_units("mm")
-    return made, sha256_of([Path(n) for n in names])
+    return made, sha256_of(list(series.files))
+
+
+def _open_dicom_file(path: Path) -> tuple[Any, str] | None:
+    """Read a DICOM file of many frames; None where it is no DICOM file."""
+    from brainseg.io import dicom
+
+    return _open_dicom(path) if dicom.is_dicom(path) else None
 
 
 def sha256_of(paths: list[Path]) -> str:
