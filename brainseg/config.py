@@ -36,7 +36,7 @@ class CohortPrior:
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """Options of `brainseg.pipeline.segment`.
+    """Options of `brainseg.pipeline.segment_volume`.
 
     Attributes
     ----------

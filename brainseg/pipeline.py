@@ -30,8 +30,8 @@ LARGEST_BRAIN_MM = 300.0
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What came out of `segment`, all on the grid of `volume`.
+class SegmentedVolume:
+    """What came out of `segment_volume`, all on the grid of `volume`.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Segmentation:
         return self.brain.warnings + self.fit.warnings
 
 
-def segment(
+def segment_volume(
     volume: Volume,
     config: SegmentConfig,
     *,
@@ -115,7 +115,7 @@ def segment(
     contrasts: Mapping[str, Volume] | None = None,
     seeds: NDArray[np.integer] | None = None,
     steps: Steps | None = None,
-) -> Segmentation:
+) -> SegmentedVolume:
     """Segment one head.
 
     Parameters
@@ -141,6 +141,7 @@ def segment(
     """
     steps = steps or Steps()
     table = tables.table(config.tissues)
+    _require_canonical(volume)
     _require_head_size(volume)
     # BLAS sums in an order that depends on its threads; one keeps the bits the same.
     with threadpool_limits(limits=1):
@@ -163,7 +164,7 @@ def segment(
                     bias=config.bias,
                     channels=channels,
                 )
-            return Segmentation(volume, brain, table, fit, config, dict(steps.seconds))
+            return SegmentedVolume(volume, brain, table, fit, config, dict(steps.seconds))
         atlas = None
         if config.prior == "atlas" and table.name in ANATOMY:
             with steps.step("Atlas"):
@@ -181,7 +182,7 @@ def segment(
                 spatial_prior=atlas,
             )
     seconds = dict(steps.seconds)
-    return Segmentation(volume, brain, table, fit, config, seconds, channels.get("FLAIR"))
+    return SegmentedVolume(volume, brain, table, fit, config, seconds, channels.get("FLAIR"))
 
 
 def _fit_options(config: SegmentConfig) -> FitOptions:
@@ -215,6 +216,15 @@ def _without_atlas(table: TissueTable) -> str:
             "is the whole head in view? Otherwise use --tissues six"
         )
     return "the head atlas could not be placed; tissues rest on intensities alone"
+
+
+def _require_canonical(volume: Volume) -> None:
+    # The network and the atlas know heads in one order of axes only.
+    if volume.axis_codes != "RAS":
+        raise DataError(
+            f"the volume's axes are {volume.axis_codes}, and RAS is needed here; "
+            "brainseg.segment takes any order of axes"
+        )
 
 
 def _require_head_size(volume: Volume) -> None:

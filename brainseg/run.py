@@ -19,7 +19,7 @@ from brainseg.io import derivatives, locks, nifti
 from brainseg.io.bids import split_name
 from brainseg.io.derivatives import Target
 from brainseg.io.nifti import Scan
-from brainseg.pipeline import Segmentation, segment
+from brainseg.pipeline import SegmentedVolume, segment_volume
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Inputs:
 class Finished:
     """What became of a scan: its segmentation and the files that were written."""
 
-    result: Segmentation
+    result: SegmentedVolume
     files: tuple[Path, ...]
 
 
@@ -161,7 +161,7 @@ def _segment(
 ) -> Finished:
     """Segment what was read and write the outputs, as `run_scan` has it."""
     scan = inputs.scan
-    result = segment(
+    result = segment_volume(
         scan.volume,
         config,
         mask=inputs.mask,

@@ -19,7 +19,7 @@ import numpy as np
 from brainseg.config import SegmentConfig
 from brainseg.evaluation.phantom import Phantom, make_phantom
 from brainseg.io.derivatives import to_json, versions
-from brainseg.pipeline import segment
+from brainseg.pipeline import segment_volume
 
 BASELINE = Path(__file__).resolve().parents[1] / "data" / "regression_baseline.json"
 # The whole path once; then, cheaply, the fits that other options lead to.
@@ -40,7 +40,7 @@ def estimate(head: Phantom, options: dict[str, str]) -> dict[str, Any]:
     """Segment the head and return every parameter that was estimated."""
     config = SegmentConfig(**options)  # type: ignore[arg-type]
     volume = head.volume.with_data(head.volume.data.astype(np.float32, order="C"))
-    result = segment(volume, config, mask=head.mask if config.mask == "file" else None)
+    result = segment_volume(volume, config, mask=head.mask if config.mask == "file" else None)
     mixture = result.fit.mixture
     return {
         "mask_ml": float(np.count_nonzero(result.mask) * volume.voxel_volume),

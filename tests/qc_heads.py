@@ -11,7 +11,7 @@ from brainseg.config import SegmentConfig
 from brainseg.core.volume import Volume
 from brainseg.io import derivatives, grids
 from brainseg.io.nifti import Scan
-from brainseg.pipeline import Segmentation
+from brainseg.pipeline import SegmentedVolume
 from brainseg.qc.measure.subject import from_result
 from brainseg.qc.pages import report
 from brainseg.tissues.fit import TissueFit
@@ -47,7 +47,7 @@ def grid(shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, ...]:
 def head(
     *, noise: float = SD, air: float = 2.0, seed: int = 0, mask_scale: float = 1.0,
     name: str = "sub-01_T1w.nii.gz", notes: tuple[str, ...] = (),
-) -> tuple[Scan, Segmentation]:  # fmt: skip
+) -> tuple[Scan, SegmentedVolume]:  # fmt: skip
     """Return a scan with skull, scalp and air, and its segmentation.
 
     Six shells of tissue lie around the centre, white matter innermost; a bright ball lies in the
@@ -93,7 +93,7 @@ def head(
     volume = volume.with_data(volume.data * field)
     scan = Scan(volume, grids.grid_of(volume), Path("/home/someone/secret") / name, "0" * 64,
                 None, notes)  # fmt: skip
-    result = Segmentation(
+    result = SegmentedVolume(
         volume, Extraction(mask, "network", 0.97), SIX, fit, SegmentConfig(), {"Brain mask": 1.2}
     )
     return scan, result
@@ -105,10 +105,10 @@ def _affine() -> np.ndarray:
     return affine
 
 
-def record(scan: Scan, result: Segmentation) -> dict:
+def record(scan: Scan, result: SegmentedVolume) -> dict:
     return derivatives.record(scan, result)
 
 
-def page_of(scan: Scan, result: Segmentation) -> str:
+def page_of(scan: Scan, result: SegmentedVolume) -> str:
     """Return the report of a segmentation."""
     return report.outputs(from_result(scan, result, record(scan, result)))["report.html"].decode()

@@ -48,6 +48,22 @@ class Volume:
         return float(i), float(j), float(k)
 
     @property
+    def axis_codes(self) -> str:
+        """Where the axes point, for example ``RAS`` or ``PIR``; oblique axes to the nearest."""
+        # The rotation nearest to the affine; shears are left out.
+        p, _, q = np.linalg.svd(self.affine[:3, :3] / self.zooms)
+        turn = p @ q
+        along = np.abs(turn)
+        codes, taken = ["", "", ""], np.zeros(3, dtype=bool)
+        for axis in np.argsort(-along.max(axis=0), kind="stable"):
+            free = np.where(taken, -1.0, along[:, axis])
+            # An axis half-way between two keeps its own place: rounding must not decide.
+            world = int(axis if free[axis] > free.max() - 1e-6 else free.argmax())
+            taken[world] = True
+            codes[axis] = ("LR", "PA", "IS")[world][int(turn[world, axis] > 0)]
+        return "".join(codes)
+
+    @property
     def voxel_volume(self) -> float:
         """Volume of one voxel in mL."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0

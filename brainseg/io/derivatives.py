@@ -20,7 +20,7 @@ from brainseg.io import atomic, nifti, staging
 from brainseg.io.grids import Grid
 from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
-from brainseg.pipeline import Segmentation
+from brainseg.pipeline import SegmentedVolume
 from brainseg.tissues.tables import THREE, TissueTable
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
@@ -129,7 +129,7 @@ def recover(target: Target) -> None:
 def write(
     target: Target,
     scan: Scan,
-    result: Segmentation,
+    result: SegmentedVolume,
     *,
     quality: Mapping[str, bytes],
     timed: bool = True,
@@ -141,7 +141,7 @@ def write(
     target : Target
     scan : Scan
         The input, for its grid and hash.
-    result : Segmentation
+    result : SegmentedVolume
     quality : Mapping
         Files of quality control, ending to content; from `brainseg.qc.pages.report.outputs`.
     timed : bool
@@ -213,13 +213,13 @@ def describe_dataset(root: Path, extra: dict[str, Any] | None = None) -> None:
             atomic.write_text(root / name, text)
 
 
-def record(scan: Scan, result: Segmentation, *, timed: bool = True) -> dict[str, Any]:
+def record(scan: Scan, result: SegmentedVolume, *, timed: bool = True) -> dict[str, Any]:
     """Return everything that was estimated and how, as it is written to the mixture's JSON.
 
     Parameters
     ----------
     scan : Scan
-    result : Segmentation
+    result : SegmentedVolume
     timed : bool
         Tell the seconds of each step. A study keeps them in its ledger instead, so that the same
         scan gives the same bytes whenever and wherever it is run.
@@ -274,7 +274,7 @@ def to_json(content: Any) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def _images(target: Target, grid: Grid, result: Segmentation) -> dict[str, Encoder]:
+def _images(target: Target, grid: Grid, result: SegmentedVolume) -> dict[str, Encoder]:
     seg = f"seg-{result.table.name}"
 
     def label(data: Array) -> bytes:
@@ -306,7 +306,7 @@ def _images(target: Target, grid: Grid, result: Segmentation) -> dict[str, Encod
     return files
 
 
-def _sidecars(target: Target, result: Segmentation) -> dict[str, str]:
+def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
     base = {"SpatialReference": target.source, "Sources": [target.source, *target.other_sources]}
     seg = f"seg-{result.table.name}"
     stripped = {"SkullStripped": result.brain.route == "stripped"}

@@ -87,11 +87,18 @@ def load(path: Path, *, index: int | None = None) -> Scan:
     DataError
         When it is not an image that can be segmented.
     """
-    image, sha256 = _open(path)
-    data, notes = _read(image, path, index)
-    notes += image.extra.get("notes", ())
-    header, affine = read_geometry(image, path, notes)
-    canonical, grid = to_canonical(data, affine, header, path)
+    return scan_of(*_open(path), path, index=index)
+
+
+def scan_of(image: Any, sha256: str, path: Path, *, index: int | None = None) -> Scan:
+    """Make a scan of an open nibabel image; `path` is what errors and outputs call it.
+
+    Raises
+    ------
+    DataError
+        When it is not an image that can be segmented.
+    """
+    canonical, grid, notes = _canonical(image, path, index)
     # One order in memory, too: sums then run alike over all orientations of one scan.
     with np.errstate(over="ignore"):
         values = canonical.astype(np.float32, order="C")
@@ -102,7 +109,7 @@ def load(path: Path, *, index: int | None = None) -> Scan:
         raise DataError(
             f"{path.name}: every voxel has the value {values.flat[0]:g}; a scan has contrast"
         )
-    scale = MM_PER_UNIT[int(header["xyzt_units"]) & 7]
+    scale = MM_PER_UNIT[int(grid.header["xyzt_units"]) & 7]
     world = np.diag([scale, scale, scale, 1.0]) @ canonical_affine(grid)
     return Scan(Volume(values, world), grid, path, sha256, finite, tuple(notes))
 
@@ -132,10 +139,12 @@ def load_labels(path: Path, *, reference: Scan | None = None) -> tuple[Volume, G
     NoInputError, DataError
         As `load`; also when values are not whole numbers or the grid is another.
     """
-    image, _ = _open(path)
-    data, notes = _read(image, path, None)
-    header, affine = read_geometry(image, path, notes)
-    canonical, grid = to_canonical(data, affine, header, path)
+    return labels_of(_open(path)[0], path, reference=reference)
+
+
+def labels_of(image: Any, path: Path, *, reference: Scan | None = None) -> tuple[Volume, Grid]:
+    """Make a label map of an open nibabel image; parameters and errors as of `load_labels`."""
+    canonical, grid, _ = _canonical(image, path)
     if not np.isfinite(canonical).all():
         raise DataError(f"{path.name}: some values are not finite; a label map holds whole numbers")
     # Scaled storage reads 3 back as 2.9999; anything further off is no label map.
@@ -163,10 +172,7 @@ def load_map(path: Path, *, reference: Scan) -> Array:
     NoInputError, DataError
         As `load`, but a map may be constant; also when it lies on another grid.
     """
-    image, _ = _open(path)
-    data, notes = _read(image, path, None)
-    header, affine = read_geometry(image, path, notes)
-    canonical, grid = to_canonical(data, affine, header, path)
+    canonical, grid, _ = _canonical(_open(path)[0], path)
     require_same_grid(grid, reference.grid, path, reference.path)
     return np.asarray(canonical, dtype=np.float32, order="C")
 
@@ -271,7 +277,15 @@ def sha256_of(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _read(image: Any, path: Path, index: int | None) -> tuple[Array, list[str]]:
+def _canonical(image: Any, path: Path, index: int | None = None) -> tuple[Array, Grid, list[str]]:
+    """Return the one 3-D array of an image in canonical order, its grid, and notes on both."""
+    data = _voxels(image, path, index)
+    notes = list(image.extra.get("notes", ()))
+    header, affine = read_geometry(image, path, notes)
+    return *to_canonical(data, affine, header, path), notes
+
+
+def _voxels(image: Any, path: Path, index: int | None) -> Array:
     """Return the one 3-D array of an image, checked before any voxel is read."""
     shape = tuple(int(n) for n in image.shape)
     dtype = np.dtype(image.get_data_dtype())
@@ -303,14 +317,13 @@ def _read(image: Any, path: Path, index: int | None) -> tuple[Array, list[str]]:
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            data = np.asanyarray(image.dataobj[(..., *(int(i) for i in which))])
+            return np.asanyarray(image.dataobj[(..., *(int(i) for i in which))])
     except MemoryError as error:
         raise DataError(f"{path.name}: {times(shape)} voxels do not fit in memory") from error
     except Exception as error:
         raise DataError(
             f"{path.name}: the voxels cannot be read ({_brief(error, path)}); is the file complete?"
         ) from error
-    return data, []
 
 
 def _require_bytes(image: Any, path: Path, claimed: float) -> None:

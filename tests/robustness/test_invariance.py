@@ -16,7 +16,7 @@ from brainseg.config import SegmentConfig
 from brainseg.core.volume import Volume
 from brainseg.evaluation.phantom import Phantom, make_phantom
 from brainseg.io import nifti
-from brainseg.pipeline import Segmentation, segment
+from brainseg.pipeline import SegmentedVolume, segment_volume
 
 ORIENTATIONS = [
     np.column_stack([axes, flips])
@@ -44,8 +44,8 @@ def real_head(shared_data: Path) -> Volume:
 
 
 @pytest.fixture(scope="module")
-def usual(real_head: Volume) -> Segmentation:
-    return segment(real_head, SegmentConfig())
+def usual(real_head: Volume) -> SegmentedVolume:
+    return segment_volume(real_head, SegmentConfig())
 
 
 @pytest.mark.parametrize("turn", ORIENTATIONS)
@@ -67,10 +67,10 @@ def test_a_real_head_is_the_same_scan_in_every_orientation_format_and_type(
 
 @pytest.mark.parametrize(("factor", "offset"), [(1000.0, 0.0), (1.0, 500.0)])
 def test_the_unit_of_intensity_does_not_matter(
-    real_head: Volume, usual: Segmentation, factor: float, offset: float
+    real_head: Volume, usual: SegmentedVolume, factor: float, offset: float
 ) -> None:
     changed = real_head.with_data(real_head.data * np.float32(factor) + np.float32(offset))
-    result = segment(changed, SegmentConfig())
+    result = segment_volume(changed, SegmentConfig())
     either = usual.mask | result.mask
     assert (usual.labels == result.labels)[either].mean() >= SAME
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brainseg.core import masking
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.io.nifti import Scan
-from brainseg.pipeline import Segmentation
+from brainseg.pipeline import SegmentedVolume
 from brainseg.tissues.tables import THREE, TissueTable
 
 
@@ -97,7 +97,7 @@ class Subject:
         return {t.abbreviation: float(v) for t, v in zip(THREE.tissues, sums, strict=True)}
 
 
-def from_result(scan: Scan, result: Segmentation, record: Mapping[str, Any]) -> Subject:
+def from_result(scan: Scan, result: SegmentedVolume, record: Mapping[str, Any]) -> Subject:
     """Take what a report needs from a segmentation just made."""
     return Subject(
         name=scan.path.name,
