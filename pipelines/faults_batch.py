@@ -307,7 +307,7 @@ def dask(dataset: Path, out: Path) -> bool:
         while not address_file.exists():
             time.sleep(0.1)
         address = json.loads(address_file.read_text())["address"]
-        options = ("--engine", "dask", "--scheduler", address, *QUICK)
+        options = ("--engine", "dask", "--scheduler", address, "--insecure-scheduler", *QUICK)
         study = subprocess.Popen(command(dataset, out, *options), **quiet)
         for wanted in (5, 10):
             while study.poll() is None and len(list(out.rglob("*_mixture.json"))) < wanted:

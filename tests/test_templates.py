@@ -18,11 +18,19 @@ PIPELINES = Path(__file__).parents[1] / "pipelines"
 APPTAINER = f"""#!{sys.executable}
 import os, sys
 words = sys.argv[1:]
-binds = [words[i + 1].split(":") for i, word in enumerate(words) if word == "--bind"]
+def after(option):
+    return [words[i + 1] for i, word in enumerate(words) if word == option]
+binds = [bind.split(":") for bind in after("--bind")]
+def outside(word):
+    for here, there, *_ in binds:
+        if word == there or word.startswith(there + "/"):
+            return here + word[len(there):]
+    return word
+for name, value in (setting.split("=") for setting in after("--env")):
+    os.environ[name] = outside(value)
 at = words.index(os.environ["IMAGE"])
 inside = words[at + 1 :] if words[0] == "exec" else ["brainseg", *words[at + 1 :]]
-for here, there, *_ in binds:
-    inside = [here if word == there else word for word in inside]
+inside = [outside(word) for word in inside]
 os.execv(sys.executable, [sys.executable, "-m", *inside])
 """
 # Two tasks.
@@ -92,6 +100,8 @@ def test_the_dask_job_does_the_study_and_ends(cluster: dict[str, str]) -> None:
     # No scan is an image: what the workers said of each is the study's own exit code and table.
     assert done.returncode == 65, done.stderr
     assert "3  failed" in done.stdout
+    # The certificates went with the job.
+    assert not list(Path(cluster["OUT"]).glob(".dask-*"))
 
 
 def test_the_compose_file_gives_commands_that_are_understood() -> None:
@@ -100,7 +110,7 @@ def test_the_compose_file_gives_commands_that_are_understood() -> None:
     parser, commands = _parser()
     parsed = parser.parse_args(with_command(services["study"]["command"], commands))
     assert (parsed.level, parsed.engine) == ("participant", "dask")
-    address = parsed.scheduler.removeprefix("tcp://")
+    address = parsed.scheduler.removeprefix("tls://")
     assert address in " ".join(services["worker"]["entrypoint"])
     host, port = address.split(":")
     assert host in services

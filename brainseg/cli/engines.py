@@ -7,9 +7,10 @@ import logging
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainseg.cli.options import usable_cores
+from brainseg.cli.options import Commands, add_command, usable_cores
 from brainseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ def add_engine(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         choices=("serial", "local", "dask"),
         help="this process, processes of this machine, or a Dask cluster (default: local)",
     )
-    how.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster that you have")
+    how.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of the Dask cluster that you have: tls://HOST:PORT"
+    )
+    how.add_argument(
+        "--insecure-scheduler",
+        action="store_true",
+        help="take a scheduler without TLS: whoever reaches it may run programs as you",
+    )
     how.add_argument(
         "--nprocs",
         "--n-cpus",
@@ -58,6 +66,24 @@ def add_engine(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return how
 
 
+def add_certificates(commands: Commands) -> None:
+    """Add the command ``certificates``."""
+    parser = add_command(
+        commands, "certificates",
+        "Make the certificates of a Dask cluster that you start yourself.",
+        "certificates dask.yaml; then DASK_CONFIG=dask.yaml dask scheduler --protocol tls",
+        _certificates,
+    )  # fmt: skip
+    parser.add_argument("file", type=Path, metavar="FILE", help="where to; keep it to yourself")
+
+
+def _certificates(args: argparse.Namespace) -> int:
+    from brainseg.batch.engines import certificates
+
+    certificates.write(args.file)
+    return 0
+
+
 def check_engine(args: argparse.Namespace) -> None:
     """Check the options of `add_engine`.
 
@@ -70,6 +96,12 @@ def check_engine(args: argparse.Namespace) -> None:
             raise UsageError(f"--{option.replace('_', '-')}: {value} is too few; use 1 or more")
     if args.scheduler is not None and args.engine != "dask":
         raise UsageError("--scheduler: belongs to --engine dask")
+    secure = args.scheduler is None or args.scheduler.startswith("tls://")
+    if not (secure or args.insecure_scheduler):
+        raise UsageError(
+            f"--scheduler {args.scheduler}: without TLS, who reaches it may run programs as you; "
+            "give a tls:// address, or add --insecure-scheduler where nobody else reaches it"
+        )
 
 
 def make_crew(args: argparse.Namespace, needs: Sequence[int]) -> Crew:

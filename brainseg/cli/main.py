@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import brainseg
-from brainseg.cli import bids, mixture, review
+from brainseg.cli import bids, engines, mixture, review
 from brainseg.cli.options import (
     Command,
     Commands,
@@ -84,7 +84,7 @@ def _parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
         add(commands)
     for add in (mixture.add_select_model, mixture.add_explain):
         add(commands)
-    for add in (_add_demo, _add_phantom, _add_evaluate):
+    for add in (_add_demo, _add_phantom, _add_evaluate, engines.add_certificates):
         add(commands)
     return parser, frozenset(commands.choices)
 

@@ -7,7 +7,8 @@ import argparse
 import pytest
 
 from brainseg.batch import memory
-from brainseg.cli.engines import add_engine, make_crew, to_bytes
+from brainseg.cli.engines import add_engine, check_engine, make_crew, to_bytes
+from brainseg.errors import UsageError
 
 GIB = 1 << 30
 
@@ -37,6 +38,14 @@ def test_cores_and_memory_are_shared_out(
 ) -> None:
     crew = make_crew(options(*arguments.split()), [GIB] * tasks)
     assert (crew.workers, crew.threads) == (workers, threads)
+
+
+def test_a_scheduler_without_tls_is_taken_only_when_told() -> None:
+    dask = ("--engine", "dask", "--scheduler")
+    with pytest.raises(UsageError, match=r"--scheduler tcp://a:1: without TLS"):
+        check_engine(options(*dask, "tcp://a:1"))
+    check_engine(options(*dask, "tls://a:1"))
+    check_engine(options(*dask, "tcp://a:1", "--insecure-scheduler"))
 
 
 def test_dask_gives_each_worker_what_the_largest_scan_needs() -> None:

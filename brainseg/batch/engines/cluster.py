@@ -1,4 +1,9 @@
-"""A Dask cluster: one that the user has, or a local one; needs the extra ``brainseg[dask]``."""
+"""A Dask cluster: one that the user has, or a local one; needs the extra ``brainseg[dask]``.
+
+Whoever reaches a scheduler runs code as its owner, and on a shared machine everybody reaches the
+loopback. So a local cluster speaks TLS with certificates that only its processes have, and its
+pages, which know no password, are not served.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,13 @@ CONNECT_S = 30
 # How often the size of the cluster is looked at; workers come and go.
 POLL_S = 2.0
 SILENCE_S = 60.0
+# Of a local cluster: no page of the scheduler or of a worker exists. A death is told at once; who
+# submitted the task decides whether it is tried again.
+LOCAL = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
 
 
 class DaskEngine:
@@ -29,7 +41,8 @@ class DaskEngine:
     work : callable
         As for `LocalEngine`; brainseg must be installed where the workers run.
     scheduler : str or None
-        For example ``tcp://node7:8786``; None starts workers on this machine.
+        For example ``tls://node7:8786``, with the certificates that Dask's own configuration
+        names; None starts workers on this machine.
     workers : int
         Processes of the local cluster.
     memory : int
@@ -40,27 +53,17 @@ class DaskEngine:
         self, work: Callable[[Any], Any], *, scheduler: str | None, workers: int, memory: int
     ) -> None:
         try:
-            import dask
-            from distributed import Client, LocalCluster
+            from distributed import Client
         except ImportError as error:
             raise UsageError(
                 "--engine dask: dask is not installed; pip install 'brainseg[dask]'"
             ) from error
         self._work = work
-        self._cluster: Any = None
-        if scheduler is None:
-            # A death is told at once; who submitted the task decides whether it is tried again.
-            with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-                self._cluster = LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    memory_limit=memory // workers,
-                    dashboard_address=":0",
-                    silence_logs=logging.CRITICAL,
-                )
+        self._cluster = _local_cluster(workers, memory) if scheduler is None else None
         try:
             self._client: Any = Client(self._cluster or scheduler, timeout=CONNECT_S)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
+            # TLS says what is wrong with a certificate in its own words, without an address.
             raise NoInputError(
                 f"--scheduler {scheduler}: no Dask scheduler answers there ({error})"
             ) from error
@@ -115,6 +118,12 @@ class DaskEngine:
             return future.result()
         except (KilledWorker, CancelledError) as error:
             return Died(type(error).__name__)
+        except (RuntimeError, ImportError, AttributeError) as error:
+            # The work itself answers for its scans; this is the scheduler that cannot unpack it.
+            raise UsageError(
+                "--engine dask: the cluster cannot unpack a task; is this same version of brainseg "
+                f"installed where its scheduler and its workers run? ({type(error).__name__})"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -134,3 +143,26 @@ class DaskEngine:
         if self._cluster is not None:
             with suppress(Exception):
                 self._cluster.close(timeout=3)
+
+
+def _local_cluster(workers: int, memory: int) -> Any:
+    """Start a scheduler and workers that only this process, and they themselves, can talk to."""
+    import dask
+    from distributed import LocalCluster, Security
+
+    try:
+        security = Security.temporary()
+    except ImportError as error:
+        raise UsageError(
+            "--engine dask: cryptography is not installed; pip install 'brainseg[dask]'"
+        ) from error
+    with dask.config.set(LOCAL):
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=memory // workers,
+            host="127.0.0.1",
+            dashboard_address=None,
+            security=security,
+            silence_logs=logging.CRITICAL,
+        )
