@@ -20,6 +20,9 @@ from brainseg.io.bids import split_name
 from brainseg.io.derivatives import Target
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import SegmentedVolume, segment_volume
+from brainseg.qc.measure import summary
+from brainseg.qc.measure.subject import from_result
+from brainseg.qc.measure.summary import Summary, summarise
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +76,10 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """What became of a scan: its segmentation and the files that were written."""
+    """What became of a scan: its segmentation, what was measured, and the files written."""
 
     result: SegmentedVolume
+    measured: Summary
     files: tuple[Path, ...]
 
 
@@ -116,7 +120,7 @@ def run_scan(
     force : bool
         Overwrite an earlier result.
     report : bool
-        Make the QC page.
+        Draw the QC page; numbers, verdict and volumes are written without it, too.
     timed : bool
         Tell the seconds of each step in the record.
     steps : Steps, optional
@@ -172,17 +176,19 @@ def _segment(
     )
     for warning in result.warnings:
         log.warning("%s: %s", scan.path.name, warning)
-    quality: dict[str, bytes] = {}
+    with steps.step("Measure"):
+        record = derivatives.record(scan, result, timed=timed)
+        subject = from_result(scan, result, record)
+        measured = summarise(subject)
+        quality = summary.files(measured, job.target.suffix)
     if report:
-        from brainseg.qc.measure.subject import from_result
         from brainseg.qc.pages.report import outputs
 
         with steps.step("Report"):
-            record = derivatives.record(scan, result, timed=timed)
-            quality = outputs(from_result(scan, result, record), threads=config.threads)
+            quality |= outputs(subject, measured, threads=config.threads)
     with steps.step("Write"):
         files = derivatives.write(job.target, scan, result, quality=quality, timed=timed)
-    return Finished(result, tuple(files))
+    return Finished(result, measured, tuple(files))
 
 
 def report_again(job: Job, *, threads: int = 1, steps: Steps | None = None) -> list[Path]:
@@ -215,8 +221,16 @@ def report_again(job: Job, *, threads: int = 1, steps: Steps | None = None) -> l
     with _alone(job.target):
         with steps.step("Load"):
             subject = read_subject(job.target, nifti.load(job.path, index=job.index))
+        with steps.step("Measure"):
+            measured = summarise(subject)
+            files = {
+                ending: content
+                for ending, content in summary.files(measured, job.target.suffix).items()
+                # Volumes were counted on maps that their files hold rounded: the table stays.
+                if not ending.startswith("volumes") or not job.target.path(ending).exists()
+            }
         with steps.step("Report"):
-            files = report.outputs(subject, threads=threads)
+            files |= report.outputs(subject, measured, threads=threads)
         named = {ending: content.__bytes__ for ending, content in files.items()}
         return derivatives.write_files(job.target, named, update=True)
 

@@ -12,7 +12,9 @@ from brainseg.core.volume import Volume
 from brainseg.io import derivatives, grids
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import SegmentedVolume
+from brainseg.qc.measure import summary
 from brainseg.qc.measure.subject import from_result
+from brainseg.qc.measure.summary import summarise
 from brainseg.qc.pages import report
 from brainseg.tissues.fit import TissueFit
 from brainseg.tissues.tables import SIX
@@ -111,4 +113,11 @@ def record(scan: Scan, result: SegmentedVolume) -> dict:
 
 def page_of(scan: Scan, result: SegmentedVolume) -> str:
     """Return the report of a segmentation."""
-    return report.outputs(from_result(scan, result, record(scan, result)))["report.html"].decode()
+    return outputs_of(scan, result)["report.html"].decode()
+
+
+def outputs_of(scan: Scan, result: SegmentedVolume) -> dict[str, bytes]:
+    """Return what quality control writes of a segmentation."""
+    subject = from_result(scan, result, record(scan, result))
+    measured = summarise(subject)
+    return summary.files(measured, "T1w") | report.outputs(subject, measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import math
@@ -9,8 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from brainseg.batch.ledger import Entry, Ledger
+from brainseg.batch.norms import TIV, Norms, Participants, norms
 from brainseg.errors import NothingMatchedError
 from brainseg.io import atomic, bids
+from brainseg.qc.measure import volumes
 from brainseg.qc.measure.numbers import NUMBERS
 from brainseg.qc.review import ratings
 
@@ -21,18 +25,29 @@ Row: TypeAlias = dict[str, Value]
 
 TABLE = "group_T1w.tsv"
 RECORD = "_desc-brainseg_mixture.json"
-QUALITY = "_desc-quality_T1w.json"
-TOTAL = ("CSF", "GM", "WM")
+DONE = "done"
+MISSING = "NA"
+"""What R, pandas and Julia read as missing without being told; BIDS' ``n/a`` makes R read a column
+of numbers as text. The table is the study's, not a BIDS file (``.bidsignore`` names it)."""
+STRUCTURE = {
+    "volume_ml": "volume",
+    "left_ml": "left",
+    "right_ml": "right",
+    "asymmetry": "asymmetry",
+    "tiv_fraction": "fraction",
+    "mean": "mean",
+    "sd": "sd",
+    "count": "count",
+}
+"""Columns of a scan's table of volumes to the first part of their names here: ``left_GM``."""
 
 # Columns that are no quality number: what they are and their unit.
 COLUMNS: dict[str, tuple[str, str]] = {
     "participant_id": ("Participant", ""),
     "session_id": ("Session", ""),
     "scan": ("Name of the scan, which its files begin with", ""),
-    "volume_CSF": ("Volume of cerebrospinal fluid inside the brain mask, from fractions", "mL"),
-    "volume_GM": ("Volume of grey matter, from fractions", "mL"),
-    "volume_WM": ("Volume of white matter, from fractions", "mL"),
-    "volume_total": ("Volume of the brain mask, CSF included", "mL"),
+    "status": ("done, or why there is no result: failed, quarantined, interrupted, running", ""),
+    "reason": ("Why the scan failed, in one line", ""),
     "mask_route": ("How the brain was found", ""),
     "mask_confidence": ("Confidence of that route, 0 to 1", ""),
     "converged": ("Whether the mixture converged", ""),
@@ -50,22 +65,55 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 
 def collect(out: Path) -> list[Row]:
-    """Read the numbers of every finished scan, in order of name.
+    """Read the numbers of every scan, in order of name; one that failed is a row without numbers.
+
+    Parameters
+    ----------
+    out : Path
+        Derivatives of a study, or a folder of plain runs.
 
     Raises
     ------
     NothingMatchedError
-        When there is no finished scan.
+        When there is no scan.
     """
-    rows = [row for scan in finished_scans(out) if (row := _row(scan)) is not None]
+    entries = {_scan_of(e): e for e in Ledger(out).entries()}
+    found = {scan_name(out, scan): scan for scan in finished_scans(out)}
+    rows = []
+    for name in sorted(found.keys() | entries.keys()):
+        row = _identity(name) | _status(entries.get(name))
+        if name in found:
+            row |= _numbers(found[name])
+        rows.append(row)
     agreed = ratings.consensus(ratings.read(out))
     for row in rows:
         row["rating"] = agreed.get(str(row["scan"]))
     if not rows:
         raise NothingMatchedError(
-            f"{out.name}/: no finished scan (sub-*/**/*{RECORD}); run the participant level first"
+            f"{out.name}/: no finished scan (a file that ends in {RECORD}); segment some first"
         )
     return rows
+
+
+def join(rows: list[Row], participants: Participants) -> None:
+    """Add what ``participants.tsv`` says of each row's participant; never over a column of ours."""
+    for row in rows:
+        known = participants.rows.get(str(row["participant_id"]), {})
+        for column in participants.columns:
+            row.setdefault(column, _parsed(known.get(column)))
+
+
+def compare(rows: list[Row]) -> Norms:
+    """Add to each row how unusual its volumes are within the study: columns ``z_...``."""
+    keys = sorted(
+        {k for row in rows for k in row if k.startswith(("volume_", "asymmetry_"))},
+        key=lambda k: (k != TIV, k),
+    )
+    found = norms(rows, keys)
+    for row in rows:
+        for key, z in found.z[str(row["scan"])].items():
+            row[f"z_{key}"] = z
+    return found
 
 
 def chosen(
@@ -84,12 +132,22 @@ def chosen(
 
 def finished_scans(out: Path) -> list[Path]:
     """Return folder and prefix of each finished scan, in order of name."""
-    found = (path.with_name(path.name.removesuffix(RECORD)) for path in _records(out))
-    return sorted(found, key=lambda path: path.name)
+    found = []
+    for path in out.rglob(f"*{RECORD}"):
+        if not any(part.startswith(".") for part in path.relative_to(out).parts):
+            found.append(path.with_name(path.name.removesuffix(RECORD)))
+    return sorted(found, key=lambda path: (path.name, path))
 
 
-def write_table(out: Path, rows: list[Row]) -> list[Path]:
+def write_table(out: Path, rows: list[Row], found: Norms | None = None) -> list[Path]:
     """Write rows as TSV, and the JSON that explains the columns.
+
+    Parameters
+    ----------
+    out : Path
+    rows : list of dict
+    found : Norms, optional
+        From `compare`, to say what the columns ``z_...`` account for.
 
     Raises
     ------
@@ -102,7 +160,7 @@ def write_table(out: Path, rows: list[Row]) -> list[Path]:
     table = out / TABLE
     atomic.write_text(table, "\n".join(lines) + "\n")
     dictionary = table.with_suffix(".json")
-    text = json.dumps(dict(_explain(columns)), indent=2, ensure_ascii=False)
+    text = json.dumps(dict(_explain(columns, found)), indent=2, ensure_ascii=False)
     atomic.write_text(dictionary, text + "\n")
     return [table, dictionary]
 
@@ -113,26 +171,40 @@ def components(scan: Path) -> int:
     return len(record.get("weights", [])) or 6
 
 
-def _records(out: Path) -> Iterable[Path]:
-    for depth in ("sub-*/anat", "sub-*/ses-*/anat"):
-        yield from out.glob(f"{depth}/[!.]*{RECORD}")
+def _scan_of(entry: Entry) -> str:
+    """Return the name of a ledger's scan as it is in the table: without its suffix."""
+    return entry.scan.rpartition("_")[0] or entry.scan
 
 
-def _row(scan: Path) -> Row | None:
-    name = bids.parse(f"{scan.name}_T1w.nii.gz")
-    record = _read(scan.with_name(scan.name + RECORD))
-    if record is None or name is None:
-        return None
-    row: Row = {
+def scan_name(out: Path, scan: Path) -> str:
+    """Name a finished scan; plain runs of the same file name are told apart by their folder."""
+    if scan.name.startswith("sub-"):
+        return scan.name
+    return "/".join(scan.relative_to(out).parts)
+
+
+def _identity(scan: str) -> Row:
+    name = bids.parse(f"{scan.rpartition('/')[2]}_T1w.nii.gz")
+    if name is None:
+        return {"participant_id": scan, "session_id": None, "scan": scan}
+    return {
         "participant_id": f"sub-{name.get('sub')}",
         "session_id": None if name.get("ses") is None else f"ses-{name.get('ses')}",
-        "scan": scan.name,
+        "scan": scan,
     }
-    volumes = record.get("volumes_ml", {})
-    for tissue in TOTAL:
-        row[f"volume_{tissue}"] = _number(volumes.get(tissue))
-    known = [v for t in TOTAL if isinstance(v := row[f"volume_{t}"], float)]
-    row["volume_total"] = sum(known) if len(known) == len(TOTAL) else None
+
+
+def _status(entry: Entry | None) -> Row:
+    if entry is None or entry.state == "done":
+        return {"status": DONE, "reason": None}
+    reason = None if entry.error is None else " ".join(entry.error.reason.split())
+    return {"status": entry.state, "reason": reason}
+
+
+def _numbers(scan: Path) -> Row:
+    """Read what the files of a finished scan say."""
+    record = _read(scan.with_name(scan.name + RECORD)) or {}
+    row: Row = _volumes(scan.with_name(f"{scan.name}_volumes.tsv"))
     brain = record.get("brain", {})
     history = record.get("log_likelihood") or [None]
     row |= {
@@ -143,9 +215,43 @@ def _row(scan: Path) -> Row | None:
         "log_likelihood": _number(history[-1]),
         "warnings": len(record.get("warnings", [])),
     }
-    quality = _read(scan.with_name(scan.name + QUALITY)) or {}
+    quality: dict[str, Any] = {}
+    for path in sorted(scan.parent.glob(f"{scan.name}_desc-quality_*.json")):
+        quality = _read(path) or {}
     row["verdict"] = quality.get("verdict")
     return row | {k: _number(v) for k, v in quality.items() if v is None or _is_number(v)}
+
+
+def _volumes(path: Path) -> Row:
+    """Read a scan's table of volumes; each structure becomes a group of columns."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            lines = list(csv.DictReader(stream, delimiter="\t"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, csv.Error) as error:
+        log.warning("%s: left out, it cannot be read (%s)", path.name, error)
+        return {}
+    row: Row = {}
+    for line in lines:
+        for column, first in STRUCTURE.items():
+            text = line.get(column)
+            if text and text != volumes.MISSING:
+                row[f"{first}_{line['structure']}"] = _parsed(text)
+    return row
+
+
+def _parsed(text: str | None) -> Value:
+    """Read a cell: a number where it is one."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return " ".join(text.split())
+    if not math.isfinite(number):
+        return None
+    return int(text) if text.lstrip("+-").isdecimal() and not text.startswith("0") else number
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -169,13 +275,15 @@ def _number(value: Any) -> float | None:
 
 def _cell(value: Value) -> str:
     if value is None:
-        return "n/a"
+        return MISSING
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _explain(columns: Iterable[str]) -> Iterable[tuple[str, Mapping[str, str]]]:
+def _explain(
+    columns: Iterable[str], found: Norms | None
+) -> Iterable[tuple[str, Mapping[str, str]]]:
     numbers = {number.key: number for number in NUMBERS}
     for column in columns:
         if column in COLUMNS:
@@ -185,5 +293,23 @@ def _explain(columns: Iterable[str]) -> Iterable[tuple[str, Mapping[str, str]]]:
             number = numbers[column]
             text = f"{number.name}: {number.what}; better: {number.better}"
             yield column, {"Description": text} | ({"DOI": number.doi} if number.doi else {})
+        elif column.startswith("z_"):
+            yield column, {"Description": _of_z(column.removeprefix("z_"), found)}
         else:
-            yield column, {"Description": column}
+            yield column, _of_structure(column)
+
+
+def _of_structure(column: str) -> Mapping[str, str]:
+    first, _, structure = column.partition("_")
+    source = next((c for c, name in STRUCTURE.items() if name == first), None)
+    if source is None or not structure:
+        return {"Description": f"{column}, from participants.tsv"}
+    what, unit = volumes.COLUMNS[source]
+    return {"Description": f"{structure}: {what}"} | ({"Units": unit} if unit else {})
+
+
+def _of_z(key: str, found: Norms | None) -> str:
+    names = [] if found is None else [n for n in found.adjusted if not (n == "TIV" and key == TIV)]
+    known = f"adjusted for {', '.join(names)}" if names else "not adjusted"
+    notes = "" if found is None else "".join(f"; {note}" for note in found.notes)
+    return f"Robust z of {key} within this study, {known}{notes}"

@@ -133,6 +133,13 @@ def _add_cohort_model(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="at the group level, fit one mixture to all scans together",
     )
+    parser.add_argument(
+        "--participants",
+        type=Path,
+        metavar="FILE",
+        help="at the group level, the participants.tsv with age, sex and groups (default: the "
+        "dataset's)",
+    )
 
 
 def _bids(args: argparse.Namespace) -> int:
@@ -218,7 +225,7 @@ def _participant(args: argparse.Namespace) -> int:
 
 
 def _group(args: argparse.Namespace) -> int:
-    from brainseg.batch import cohort, group, memory
+    from brainseg.batch import cohort, group, memory, norms
     from brainseg.qc.pages import group as page
     from brainseg.qc.review import ratings
 
@@ -231,21 +238,30 @@ def _group(args: argparse.Namespace) -> int:
         rows, participants=args.participant_label, sessions=args.session_label, runs=args.run_id
     )
     if not rows:
-        raise NothingMatchedError(f"{args.out.name}/: no finished scan satisfies the filters")
+        raise NothingMatchedError(f"{args.out.name}/: no scan satisfies the filters")
     if args.dry_run:
         print("\n".join(str(row["scan"]) for row in rows))
         return 0
     written = []
     if args.cohort_model:
-        kept = {row["scan"] for row in rows}
-        scans = [scan for scan in group.finished_scans(args.out) if scan.name in kept]
+        kept = {str(row["scan"]) for row in rows}
+        scans = [s for s in group.finished_scans(args.out) if group.scan_name(args.out, s) in kept]
         crew = make_crew(args, [memory.READING_BYTES] * len(scans))
         engine = make_engine(args, crew, cohort.histogram_of, lambda scan: memory.READING_BYTES)
         model = cohort.fit_cohort(scans, group.components(scans[0]), engine)
         written.append(cohort.write_cohort(args.out, model))
         for row in rows:
-            row["cohort_log_likelihood"] = model.log_likelihood.get(str(row["scan"]))
-    for path in [*written, *group.write_table(args.out, rows), page.write(args.out, rows)]:
+            name = str(row["scan"]).rpartition("/")[2]
+            row["cohort_log_likelihood"] = model.log_likelihood.get(name)
+    told = args.participants or norms.find_participants(args.out, getattr(args, "bids_dir", None))
+    if told is not None:
+        group.join(rows, norms.read_participants(told))
+    found = group.compare(rows)
+    written += [
+        *group.write_table(args.out, rows, found),
+        page.write(args.out, rows, adjusted=found.adjusted),
+    ]
+    for path in written:
         log.info("wrote %s", path)
     return 0
 

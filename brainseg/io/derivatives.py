@@ -202,7 +202,7 @@ def describe_dataset(root: Path, extra: dict[str, Any] | None = None) -> None:
     } | (extra or {})
     ignore = (
         "*_mixture.json\n*_report.html\n*_explain.html\n*_models.html\n*_desc-quality_*\n"
-        "*_desc-contact_*\ngroup_*\nqc_*\nlogs/\n"
+        "*_desc-contact_*\n*_volumes.*\ngroup_*\nqc_*\nlogs/\n"
     )
     for name, text in {
         "dataset_description.json": to_json(description),

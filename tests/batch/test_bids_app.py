@@ -43,11 +43,11 @@ def test_both_forms_do_the_study_and_give_the_same_bytes(
     with (first / "group_T1w.tsv").open() as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     assert [(r["participant_id"], r["session_id"]) for r in rows] == [
-        ("sub-01", "n/a"), ("sub-02", "ses-a"), ("sub-02", "ses-b")
+        ("sub-01", "NA"), ("sub-02", "ses-a"), ("sub-02", "ses-b")
     ]  # fmt: skip
     for row in rows:
         parts = sum(float(row[f"volume_{t}"]) for t in ("CSF", "GM", "WM"))
-        assert parts == pytest.approx(float(row["volume_total"]), rel=1e-5)
+        assert parts == pytest.approx(float(row["volume_mask"]), rel=1e-5)
     chosen = ["group", "--session-id", "ses-b", "--dry-run"]
     before = tree(first)
     assert main([str(heads), str(first), *chosen]) == 0

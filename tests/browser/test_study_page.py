@@ -17,7 +17,7 @@ def opened(browser, tmp_path):
         (tmp_path / scan / f"{scan}_report.html").write_text("<title>the report</title>")
         rows.append({"scan": scan, "verdict": "pass", "cjv": 2.0 if i == 77 else 0.4 + i * 1e-4})
     page = tmp_path / group.PAGE
-    page.write_text(group.render(tmp_path, rows))
+    page.write_text(group.render(group.gather(tmp_path, rows)))
     requests_of(browser)
     errors_of(browser)
     browser.get(page.as_uri())

@@ -16,12 +16,12 @@ from brainseg.qc.draw import charts, stages
 from brainseg.qc.draw.panels import MASK_COLOUR, Panel, contact, panels
 from brainseg.qc.draw.pictures import data_uri, rgb
 from brainseg.qc.draw.sprites import Sprites, sprites
-from brainseg.qc.measure.air import surroundings
-from brainseg.qc.measure.levels import PASS, SYMBOLS
+from brainseg.qc.measure.levels import SYMBOLS
 from brainseg.qc.measure.numbers import NUMBERS, STATISTICS, SUMMARISED
-from brainseg.qc.measure.quality import Quality, measure
+from brainseg.qc.measure.quality import Quality
 from brainseg.qc.measure.subject import Subject
-from brainseg.qc.measure.verdict import Verdict, judge
+from brainseg.qc.measure.summary import Summary
+from brainseg.qc.measure.volumes import NO_SIDES
 from brainseg.qc.pages import methods
 from brainseg.qc.review import ratings
 from brainseg.qc.templating import environment, styles, text, vendored
@@ -34,60 +34,32 @@ SHORT = {
 }  # fmt: skip
 # NiiVue unpacks WebAssembly from its own text and, on the review server, reads the full-size files.
 NIIVUE_POLICY = " 'wasm-unsafe-eval'; connect-src 'self' data: blob:; worker-src blob:"
-NO_SIDES = "no orientation"
 
 
-def outputs(subject: Subject, *, threads: int = 1) -> dict[str, bytes]:
-    """Make all files of quality control of one scan.
+def outputs(subject: Subject, summary: Summary, *, threads: int = 1) -> dict[str, bytes]:
+    """Draw the page of one scan.
 
     Returns
     -------
     dict
-        Ending to content: the page, which makes no network request, the quality numbers with the
-        verdict, and the small picture that stands for the scan on the study page.
+        Ending to content: the page, which makes no network request, and the small picture that
+        stands for the scan on the study page.
     """
-    around = surroundings(subject)
     # Encoders and array arithmetic let go of the interpreter's lock.
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        measuring, sampling = pool.submit(measure, subject, around), pool.submit(sprites, subject)
-        drawn = panels(subject, around, pool)
-        quality, sheets = measuring.result(), sampling.result()
-    verdict = judge(subject, quality, warnings_of(subject))
+        sampling = pool.submit(sprites, subject)
+        drawn = panels(subject, summary.around, pool)
+        sheets = sampling.result()
     small = contact(subject)
-    html = _page(subject, quality, verdict, drawn, sheets, small)
+    html = _page(subject, summary, drawn, sheets, small)
     suffix = split_name(Path(subject.name))[1]
-    return {
-        f"desc-quality_{suffix}.json": quality_json(quality, verdict).encode(),
-        f"desc-contact_{suffix}.webp": small,
-        "report.html": html.encode(),
-    }
-
-
-def quality_json(quality: Quality, verdict: Verdict) -> str:
-    """Return numbers and verdict as they are written beside the report."""
-    content = {
-        "verdict": verdict.level,
-        "reasons": [c.reason for c in verdict.checks if c.level != PASS],
-        **quality.values,
-        "missing": quality.reasons,
-    }
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def warnings_of(subject: Subject) -> list[str]:
-    """Return the run's warnings, each once."""
-    return list(dict.fromkeys(subject.record["warnings"]))
+    return {f"desc-contact_{suffix}.webp": small, "report.html": html.encode()}
 
 
 def _page(
-    subject: Subject,
-    quality: Quality,
-    verdict: Verdict,
-    drawn: list[Panel],
-    sheets: Sprites,
-    small: bytes,
+    subject: Subject, summary: Summary, drawn: list[Panel], sheets: Sprites, small: bytes
 ) -> str:
-    table = subject.table
+    table, quality, verdict = subject.table, summary.quality, summary.verdict
     facts = sheets.facts | {
         "colours": [[0, 0, 0], *(rgb(t.colour) for t in table.tissues)],
         "names": ["outside the mask", *(t.name for t in table.tissues)],

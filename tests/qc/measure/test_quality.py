@@ -15,8 +15,8 @@ from brainseg.qc.measure.air import surroundings
 from brainseg.qc.measure.numbers import BY_KEY, NUMBERS
 from brainseg.qc.measure.quality import Quality, bhattacharyya, efc, grown, measure, rpve, summary
 from brainseg.qc.measure.subject import from_result
+from brainseg.qc.measure.summary import quality_json
 from brainseg.qc.measure.verdict import judge
-from brainseg.qc.pages.report import quality_json
 from brainseg.qc.review import study
 
 

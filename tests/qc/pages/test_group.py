@@ -36,7 +36,7 @@ def study_of(out, n):
 def page(tmp_path):
     rows = study_of(tmp_path, 120)
     ratings.append(tmp_path, ratings.Rating("sub-0002", "ann", "fail"))
-    return group.render(tmp_path, rows)
+    return group.render(group.gather(tmp_path, rows))
 
 
 def data_of(page):
@@ -72,9 +72,27 @@ def test_it_loads_nothing_from_elsewhere(page):
 
 
 def test_a_scan_without_a_report_is_a_row_without_a_link(tmp_path):
-    page = group.render(tmp_path, [{"scan": "sub-x", "verdict": None, "cjv": 0.4}])
+    page = group.render(group.gather(tmp_path, [{"scan": "sub-x", "verdict": None, "cjv": 0.4}]))
     assert "<td>sub-x</td>" in page
 
 
 def test_a_thousand_scans_stay_a_page_that_opens(tmp_path):
-    assert len(group.render(tmp_path, study_of(tmp_path, 1000))) < 3e6
+    assert len(group.render(group.gather(tmp_path, study_of(tmp_path, 1000)))) < 3e6
+
+
+def test_a_failed_scan_is_listed_with_its_reason_and_is_in_no_strip(tmp_path):
+    rows = study_of(tmp_path, 10)
+    rows.append({"scan": "sub-bad", "status": "failed", "reason": "no brain <was> found"})
+    page = group.gather(tmp_path, rows)
+    assert [s.scan for s in page.without] == ["sub-bad"]
+    assert all(len(s.values) == 10 for s in page.strips)
+    assert "no brain &lt;was&gt; found" in group.render(page)
+
+
+def test_a_volume_that_is_odd_within_the_study_is_listed_with_its_z(tmp_path):
+    rows = study_of(tmp_path, 12)
+    rows[4] |= {"z_volume_GM": -6.2}
+    rows[5] |= {"z_volume_GM": 1.0}
+    page = group.gather(tmp_path, rows, adjusted=("TIV", "age"))
+    assert [(o.scan, o.z) for o in page.outliers if o.key == "volume_GM"] == [("sub-0004", -6.2)]
+    assert "adjusted for TIV, age" in group.render(page)

@@ -12,21 +12,20 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from qc_heads import head, page_of, record
+from qc_heads import head, outputs_of, page_of, record
 
 from brainseg.mixture import Histogram
 from brainseg.qc.draw import charts, mosaic, pictures, stages
 from brainseg.qc.draw.panels import Drawing
 from brainseg.qc.draw.sprites import sprites
 from brainseg.qc.measure.subject import from_result
-from brainseg.qc.pages import report
 from brainseg.tissues.tables import ANATOMICAL, SIX, THREE
 
 
 @pytest.fixture(scope="module")
 def made():
     scan, result = head()
-    return scan, result, report.outputs(from_result(scan, result, record(scan, result)))
+    return scan, result, outputs_of(scan, result)
 
 
 @pytest.fixture(scope="module")
