@@ -145,16 +145,30 @@ def _add_phantom(commands: Commands) -> None:
 def _add_evaluate(commands: Commands) -> None:
     parser = add_command(
         commands, "evaluate", "Compare a label map with a true one.",
-        "evaluate OUT/T1_dseg.nii.gz truth.nii.gz --map 1=1,2=2,3=3", _evaluate,
+        "evaluate OUT/T1_seg-anatomical_dseg.nii.gz aparc+aseg.nii.gz --truth-labels freesurfer",
+        _evaluate,
     )  # fmt: skip
     parser.add_argument("segmentation", type=Path, metavar="SEG")
     parser.add_argument("truth", type=Path, metavar="TRUTH")
     parser.add_argument(
         "--map",
         metavar="SEG=TRUTH,...",
-        help="which labels correspond; several may go to one (default: the same numbers)",
+        help="which labels correspond, several joined by + or as a range: 1+2=1,3=1000-2999 "
+        "(default: the same numbers)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    schemes = "freesurfer, muse, or one of our tables (default: the table beside the file)"
+    parser.add_argument("--seg-labels", metavar="SCHEME", help=f"label scheme of SEG: {schemes}")
+    parser.add_argument("--truth-labels", metavar="SCHEME", help="the same of TRUTH")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1.0,
+        metavar="MM",
+        help="distance within which surfaces agree, for the surface Dice (default 1)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form.add_argument("--csv", action="store_true", help="print CSV instead of a table")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -244,8 +258,20 @@ def _evaluate(args: argparse.Namespace) -> int:
     from brainseg.evaluation import comparison
 
     pairs = None if args.map is None else comparison.parse_map(args.map)
-    rows = comparison.compare_files(args.segmentation, args.truth, pairs)
-    print(comparison.as_json(rows) if args.json else comparison.as_table(rows))
+    schemes = (args.seg_labels, args.truth_labels)
+    if pairs is not None and any(schemes):
+        raise UsageError("--map and label schemes: choose one")
+    if not args.tolerance > 0:
+        raise UsageError(f"--tolerance: {args.tolerance} given; use more than 0 mm")
+    found = comparison.compare_files(
+        args.segmentation, args.truth, pairs, schemes=schemes, tolerance_mm=args.tolerance
+    )
+    for line in comparison.notes(found):
+        log.warning(line)
+    form = comparison.as_table
+    if args.json or args.csv:
+        form = comparison.as_json if args.json else comparison.as_csv
+    print(form(found.rows))
     return 0
 
 

@@ -28,7 +28,11 @@ class Agreement:
         Segmentation minus truth, in mL and in per cent of the truth; 0 is best. The per cent is
         NaN where the truth is empty.
     hausdorff95_mm : float
-        mm, lower is better; see `hausdorff95`.
+        mm, lower is better; see `hausdorff95`. Infinite where only one of the two is empty.
+    mean_surface_mm : float
+        mm, lower is better; see `mean_surface_distance`.
+    surface_dice : float
+        0..1, higher is better; see `surface_dice`.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Agreement:
     difference_ml: float
     difference_percent: float
     hausdorff95_mm: float
+    mean_surface_mm: float
+    surface_dice: float
 
 
 def compare(
@@ -46,6 +52,7 @@ def compare(
     groups: Mapping[str, tuple[Sequence[int], Sequence[int]]],
     *,
     zooms: tuple[float, float, float],
+    tolerance_mm: float = 1.0,
 ) -> list[Agreement]:
     """Score the groups of labels of two label maps on one grid.
 
@@ -56,6 +63,8 @@ def compare(
         Name of each row to the labels it merges in the segmentation and in the truth.
     zooms : tuple of float
         Voxel sizes in mm.
+    tolerance_mm : float
+        Of the surface Dice.
 
     Raises
     ------
@@ -68,6 +77,7 @@ def compare(
         a, b = np.isin(segmentation, list(ours)), np.isin(truth, list(theirs))
         millilitres, percent = volume_difference(a, b, zooms=zooms)
         unit = math.prod(zooms) / 1000.0
+        apart = surface_distances(a, b, zooms=zooms)
         rows.append(
             Agreement(
                 name=name,
@@ -76,7 +86,9 @@ def compare(
                 truth_ml=int(b.sum()) * unit,
                 difference_ml=millilitres,
                 difference_percent=percent,
-                hausdorff95_mm=hausdorff95(a, b, zooms=zooms),
+                hausdorff95_mm=_hausdorff95(*apart),
+                mean_surface_mm=_mean(*apart),
+                surface_dice=_within(*apart, tolerance_mm),
             )
         )
     return rows
@@ -111,24 +123,81 @@ def hausdorff95(a: BoolArray, b: BoolArray, *, zooms: tuple[float, float, float]
     """Hausdorff distance in mm with the 95th percentile in place of the maximum.
 
     The larger of the two directed distances: the 95th percentile, over the surface voxels of one
-    mask, of the distance to the nearest surface voxel of the other. A surface voxel is one with
-    a face towards the outside. 0 for two empty masks, infinite when only one is empty.
+    mask, of the distance to the nearest surface voxel of the other. 0 for two empty masks, infinite
+    when only one is empty.
 
     References
     ----------
     Huttenlocher et al., IEEE TPAMI 1993, doi:10.1109/34.232073 (ranked distances);
     Taha & Hanbury, BMC Med Imaging 2015, doi:10.1186/s12880-015-0068-x (its use here).
     """
+    return _hausdorff95(*surface_distances(a, b, zooms=zooms))
+
+
+def mean_surface_distance(
+    a: BoolArray, b: BoolArray, *, zooms: tuple[float, float, float]
+) -> float:
+    """Mean distance in mm from the surface voxels of each mask to the surface of the other.
+
+    All surface voxels of both masks count alike. 0 for two empty masks, infinite when only one is
+    empty.
+    """
+    return _mean(*surface_distances(a, b, zooms=zooms))
+
+
+def surface_dice(
+    a: BoolArray,
+    b: BoolArray,
+    *,
+    zooms: tuple[float, float, float],
+    tolerance_mm: float = 1.0,
+) -> float:
+    """Share of the surface voxels of both masks that lie within a tolerance of the other surface.
+
+    1 for two empty masks, 0 when only one is empty.
+
+    References
+    ----------
+    Nikolov et al., J Med Internet Res 2021, doi:10.2196/26151; there surfaces are meshes, here
+    voxels, so tolerances below a voxel mean nothing.
+    """
+    return _within(*surface_distances(a, b, zooms=zooms), tolerance_mm)
+
+
+def surface_distances(
+    a: BoolArray, b: BoolArray, *, zooms: tuple[float, float, float]
+) -> tuple[FloatArray, FloatArray]:
+    """Distances in mm of the surface voxels of each mask to the nearest one of the other.
+
+    A surface voxel is one with a face towards the outside. Both are empty for two empty masks, and
+    infinite when only one is empty.
+    """
     _same_grid(a, b)
-    if not a.any() or not b.any():
-        return 0.0 if a.any() == b.any() else math.inf
+    if not (a.any() and b.any()):
+        far = [np.full(int(_surface(m).sum()), math.inf) for m in (a, b)]
+        return far[0], far[1]
     box = bounding_box(a | b, margin=1)
-    inner_a, inner_b = a[box], b[box]
-    surface_a, surface_b = _surface(inner_a), _surface(inner_b)
-    return max(
-        float(np.percentile(_distance_to(surface_b, zooms)[surface_a], 95)),
-        float(np.percentile(_distance_to(surface_a, zooms)[surface_b], 95)),
+    surface_a, surface_b = _surface(a[box]), _surface(b[box])
+    return (
+        _distance_to(surface_b, zooms)[surface_a],
+        _distance_to(surface_a, zooms)[surface_b],
     )
+
+
+def _hausdorff95(ours: FloatArray, theirs: FloatArray) -> float:
+    if not (ours.size and theirs.size):
+        return math.inf if ours.size or theirs.size else 0.0
+    return max(float(np.percentile(d, 95)) for d in (ours, theirs))
+
+
+def _mean(ours: FloatArray, theirs: FloatArray) -> float:
+    both = np.concatenate([ours, theirs])
+    return float(both.mean()) if both.size else 0.0
+
+
+def _within(ours: FloatArray, theirs: FloatArray, tolerance_mm: float) -> float:
+    both = np.concatenate([ours, theirs])
+    return float((both <= tolerance_mm).mean()) if both.size else 1.0
 
 
 def _surface(mask: BoolArray) -> BoolArray:

@@ -84,3 +84,20 @@ def test_measures_are_symmetric_and_blind_to_axis_order(
         distance = metrics.hausdorff95(f.transpose(order), g.transpose(order), zooms=turned)
         assert distance == pytest.approx(metrics.hausdorff95(a, b, zooms=zooms))
     assert metrics.hausdorff95(a, a, zooms=zooms) == 0.0
+
+
+def test_mean_surface_distance_of_two_plates_is_their_distance() -> None:
+    a, b = np.zeros((12, 6, 6), bool), np.zeros((12, 6, 6), bool)
+    a[2], b[5] = True, True
+    zooms = (2.0, 1.0, 1.0)
+    assert metrics.mean_surface_distance(a, b, zooms=zooms) == pytest.approx(6.0)
+    assert metrics.surface_dice(a, b, zooms=zooms, tolerance_mm=5.9) == 0.0
+    assert metrics.surface_dice(a, b, zooms=zooms, tolerance_mm=6.0) == 1.0
+
+
+def test_surfaces_of_empty_masks_have_no_distance() -> None:
+    empty = np.zeros((20, 20, 20), bool)
+    assert metrics.surface_dice(empty, empty, zooms=(1, 1, 1)) == 1.0
+    assert metrics.mean_surface_distance(empty, empty, zooms=(1, 1, 1)) == 0.0
+    assert metrics.surface_dice(empty, cube(2), zooms=(1, 1, 1)) == 0.0
+    assert metrics.mean_surface_distance(cube(2), empty, zooms=(1, 1, 1)) == math.inf

@@ -165,7 +165,8 @@ def likelihood(history: Sequence[float]) -> Markup:
     if values.size < 2:
         return Markup("")
     low, high = float(values.min()), float(values.max())
-    span = max(high - low, 1e-9)
+    # Below a millionth of a nat per voxel the curve would draw rounding.
+    span = max(high - low, 1e-6)
     frame = Frame(0, values.size - 1, high + 0.08 * span, low - 0.08 * span, 460, 260)
     steps = np.arange(values.size)
     dots = "".join(
