@@ -35,6 +35,7 @@ ENDING = re.compile(
     r"|desc-brainseg_mixture\.json"
     r"|desc-quality_[A-Za-z0-9]+\.json"
     r"|desc-contact_[A-Za-z0-9]+\.webp"
+    r"|volumes\.(tsv|json)"
     r"|report\.html"
 )
 
