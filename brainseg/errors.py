@@ -37,7 +37,7 @@ class UsageError(BrainsegError):
     exit_code = 64
 
 
-class DataError(BrainsegError):
+class DataError(BrainsegError, ValueError):
     """The input exists but its content cannot be segmented."""
 
     exit_code = 65

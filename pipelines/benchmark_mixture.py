@@ -30,8 +30,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
-from brainseg.mixture import GaussianMixture
-from brainseg.mixture.engine import kmeans
+from brainseg.mixture import GaussianMixture, kmeans
 from brainseg.mixture.engine.histogram import Histogram
 
 Fit = Callable[[np.ndarray], Any]

@@ -5,11 +5,17 @@ Fit and use
 >>> mixture = GaussianMixture(6).fit(X)               # X (n,) or (n, D); K-means start, EM
 >>> mixture.weights_, mixture.means_, mixture.covariances_   # in order of the first mean
 >>> mixture.predict_proba(X)                          # responsibilities (n, K), rows sum to 1
->>> mixture.log_prob(X)                               # log p(x_n), shape (n,)
+>>> mixture.score_samples(X)                          # log p(x_n), shape (n,)
 >>> mixture.history_                                  # log-likelihood per sample, never falls
 
+Every mixture keeps scikit-learn's contract (clone, Pipeline, GridSearchCV, cross_val_score;
+`score`, `bic`, `aic`, `fit_predict`) without needing it. `StudentMixture`, `RicianMixture` (one
+channel of magnitudes) and `CategoricalMixture` (columns of symbols) share the loop.
+`align(reference, mixture)` renumbers one mixture's components like another's, as K! orders are the
+same model.
+
 `GaussianMixture(K, covariance_type=, init=, n_init=, tol=, convergence=, max_iter=, prior=,
-accelerate=, min_variance=, random_state=)`; `fit(X, labels=None, *, sample_weight=None,
+accelerate=, min_variance=, random_state=)`; `fit(X, y=None, *, labels=None, sample_weight=None,
 log_mixing=None)`. `X` may be a `Histogram`: `Histogram.from_samples(x)` is exact for few distinct
 values, and histograms add, so that a cohort is ``sum(histograms)``. One channel always goes
 through its histogram. `labels` (0..K-1, -1 unknown) clamp samples; with all known the fit is one

@@ -39,7 +39,9 @@ def test_likelihood_never_falls_whatever_the_family(
     mixture.fit(x, sample_weight=w)
     assert np.diff(mixture.history_).min(initial=0) >= -ROUNDING * (1 + abs(mixture.history_[-1]))
     assert np.isfinite(mixture.predict_proba(x)).all()
-    np.testing.assert_allclose(mixture.score(x, w), mixture.log_likelihood_, rtol=1e-6)
+    np.testing.assert_allclose(
+        mixture.score(x, sample_weight=w), mixture.log_likelihood_, rtol=1e-6
+    )
 
 
 def test_student_finds_the_scale_and_the_tails_that_samples_were_drawn_with() -> None:

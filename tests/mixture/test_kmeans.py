@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from brainseg.errors import DataError
-from brainseg.mixture import Histogram
-from brainseg.mixture.engine import kmeans
+from brainseg.mixture import Histogram, kmeans
 
 
 def blobs(d: int = 2) -> tuple[np.ndarray, np.ndarray]:

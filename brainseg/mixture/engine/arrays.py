@@ -30,13 +30,24 @@ def as_samples(X: ArrayLike) -> NDArray[Any]:
     DataError
         When there are no samples, the shape is wrong, or a value is not finite.
     """
+    if hasattr(X, "toarray"):
+        raise DataError("sparse data is not supported: give a dense array, X.toarray()")
     data = np.asarray(X)
+    if data.dtype.kind == "O":
+        data = _as_numbers(data)
+    if data.dtype.kind == "c":
+        raise DataError("Complex data not supported: a mixture needs real numbers")
     if data.ndim == 1:
         data = data[:, None]
-    if data.ndim != 2 or data.size == 0:
+    if data.ndim != 2:
         raise DataError(
             f"a mixture needs samples as (n_samples, n_features), got an array of shape "
-            f"{np.shape(X)}; reshape it or widen the mask"
+            f"{np.shape(X)}; reshape it"
+        )
+    if data.size == 0:
+        what = "feature" if data.shape[1] == 0 else "sample"
+        raise DataError(
+            f"0 {what}(s) (shape={data.shape}) while a minimum of 1 is required; widen the mask"
         )
     if data.dtype.kind not in "fiub":
         raise DataError(f"a mixture needs real numbers, got {data.dtype}; convert them first")
@@ -46,6 +57,20 @@ def as_samples(X: ArrayLike) -> NDArray[Any]:
             f"{bad} of {len(data)} samples are not finite (NaN or infinite); leave them out"
         )
     return data
+
+
+def _as_numbers(data: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of Python objects as float64.
+
+    Raises
+    ------
+    DataError
+        When an object is no number.
+    """
+    try:
+        return data.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"a mixture needs real numbers: {error}") from error
 
 
 def as_sample_weight(sample_weight: ArrayLike | None, n: int) -> Floats | None:

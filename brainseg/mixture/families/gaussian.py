@@ -14,6 +14,7 @@ from brainseg.mixture.engine.covariances import (
     expand_covariances,
 )
 from brainseg.mixture.engine.em import State
+from brainseg.mixture.engine.estimator import RandomState
 from brainseg.mixture.engine.prior import ConjugatePrior
 from brainseg.mixture.engine.samples import Samples
 from brainseg.mixture.families.base import Mixture
@@ -50,7 +51,9 @@ class GaussianMixture(Mixture[GaussianComponents]):
     min_variance : float, optional
         Floor of every variance; by default a millionth of a typical component's, and that of the
         rounding step of rounded data.
-    random_state : int
+    random_state : int, RandomState, Generator or None
+        Seed of the starts and of `sample`; a generator is drawn from, None is another seed each
+        time.
 
     Attributes
     ----------
@@ -76,18 +79,40 @@ class GaussianMixture(Mixture[GaussianComponents]):
         n_components: int = 6,
         *,
         covariance_type: str = "full",
+        init: Any = "kmeans",
+        n_init: int = 1,
+        tol: float = 1e-8,
+        convergence: str = "likelihood",
+        max_iter: int = 10_000,
         prior: ConjugatePrior | None = None,
+        accelerate: bool = True,
         min_variance: float | None = None,
-        **options: Any,
+        random_state: RandomState = 0,
     ) -> None:
-        super().__init__(n_components, **options)
-        if covariance_type not in COVARIANCE_TYPES:
-            raise ValueError(f"covariance_type {covariance_type!r}; use one of {COVARIANCE_TYPES}")
-        if prior is not None and len(prior.means) != n_components:
-            raise ValueError(f"the prior has {len(prior.means)} components, not {n_components}")
+        super().__init__(
+            n_components,
+            init=init,
+            n_init=n_init,
+            tol=tol,
+            convergence=convergence,
+            max_iter=max_iter,
+            accelerate=accelerate,
+            random_state=random_state,
+        )
         self.covariance_type = covariance_type
         self.prior = prior
         self.min_variance = min_variance
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self.covariance_type not in COVARIANCE_TYPES:
+            raise DataError(
+                f"`covariance_type`: {self.covariance_type!r} given; use one of {COVARIANCE_TYPES}"
+            )
+        if self.prior is not None and len(self.prior.means) != self.n_components:
+            raise DataError(
+                f"`prior`: has {len(self.prior.means)} components, the mixture {self.n_components}"
+            )
 
     def _first(self, samples: Samples, index: Ints) -> State[GaussianComponents]:
         template = gaussian_template(
@@ -125,6 +150,6 @@ class GaussianMixture(Mixture[GaussianComponents]):
             components.covariances, self.covariance_type
         )
 
-    def sample_marginal(self, n: int, random_state: int = 0) -> Floats:
+    def sample_marginal(self, n_samples: int = 1, random_state: RandomState = None) -> Floats:
         """Draw from p(x) alone, shape (n, D): no component is chosen on the way."""
-        return sample_marginal(self._state, n, np.random.default_rng(random_state))
+        return sample_marginal(self.state, n_samples, self._generator(random_state))
