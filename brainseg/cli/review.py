@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import html
+import tempfile
 import webbrowser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from brainseg.cli.options import Commands, add_command
@@ -34,13 +38,29 @@ def _review(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 65536:
         raise UsageError(f"--port: {args.port} is no port; use 1 to 65535, or 0 for a free one")
 
-    def tell(url: str) -> None:
-        # The address holds the secret that keeps others out: it goes to the user alone.
-        print(
-            f"Review of {args.out.name}: {url}\nCtrl-C ends it; every rating is kept.", flush=True
-        )
-        if not args.no_browser:
-            webbrowser.open(url)
+    with ExitStack() as until_the_end:
 
-    serve(args.out, port=args.port, rater=args.rater, on_ready=tell)
+        def tell(url: str) -> None:
+            # The address holds the secret that keeps others out: it goes to the user alone.
+            print(
+                f"Review of {args.out.name}: {url}\nCtrl-C ends it; every rating is kept.",
+                flush=True,
+            )
+            if not args.no_browser:
+                webbrowser.open(until_the_end.enter_context(_signpost(url)).as_uri())
+
+        serve(args.out, port=args.port, rater=args.rater, on_ready=tell)
     return 0
+
+
+@contextmanager
+def _signpost(url: str) -> Iterator[Path]:
+    """Make a page that only the user can read and that leads to the address.
+
+    Everybody on the machine reads the command line of a browser, and with it any address there.
+    """
+    with tempfile.NamedTemporaryFile("w", prefix="brainseg-", suffix=".html") as stream:
+        # Such files are made with mode 0600.
+        stream.write(f'<meta http-equiv="refresh" content="0; url={html.escape(url)}">\n')
+        stream.flush()
+        yield Path(stream.name)

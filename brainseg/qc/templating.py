@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -10,6 +12,11 @@ import jinja2
 from markupsafe import Markup
 
 import brainseg
+
+# The scripts of each page, in order.
+REPORT_SCRIPTS = ("browser.js", "rating.js")
+NIIVUE_SCRIPT = "niivue-start.js"
+GROUP_SCRIPTS = ("group.js",)
 
 
 @lru_cache
@@ -30,6 +37,19 @@ def styles(*names: str) -> Markup:
 def text(name: str) -> str:
     """Return a file of the templates' folder."""
     return (files("brainseg.qc") / "templates" / name).read_text(encoding="utf-8")
+
+
+def script(*names: str) -> Markup:
+    """Return scripts of the package as one text."""
+    return Markup("\n".join(text(n) for n in names))
+
+
+def own_scripts() -> list[str]:
+    """Return the text of every script that stands in a page of brainseg or is started by one."""
+    niivue = vendored("niivue.b64")
+    unpacked = [gzip.decompress(base64.b64decode(niivue)).decode()] if niivue else []
+    pages = (REPORT_SCRIPTS, (*REPORT_SCRIPTS, NIIVUE_SCRIPT), GROUP_SCRIPTS)
+    return [*map(str, (script(*names) for names in pages)), *unpacked]
 
 
 def vendored(name: str) -> str:

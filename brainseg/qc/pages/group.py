@@ -19,7 +19,7 @@ from brainseg.qc.measure.levels import ORDER, SYMBOLS, WORDS
 from brainseg.qc.measure.numbers import BY_KEY, LOOKED_AT
 from brainseg.qc.review import ratings, study
 from brainseg.qc.review.study import Outlier
-from brainseg.qc.templating import environment, styles, text
+from brainseg.qc.templating import GROUP_SCRIPTS, environment, script, styles
 
 PAGE = "group_T1w.html"
 CHUNK = 50
@@ -170,7 +170,7 @@ def render(page: Study) -> str:
         .render(
             page=page,
             css=styles("page.css", "group.css"),
-            script=Markup(text("group.js")),
+            script=script(*GROUP_SCRIPTS),
             version=brainseg.__version__,
             verdicts=[(v, WORDS[v], SYMBOLS[v], _count(page, "verdict", v)) for v in WORDS],
             rated=[(r, _count(page, "rating", r)) for r, _ in ratings.RATINGS],

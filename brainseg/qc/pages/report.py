@@ -24,7 +24,14 @@ from brainseg.qc.measure.summary import Summary
 from brainseg.qc.measure.volumes import NO_SIDES
 from brainseg.qc.pages import methods
 from brainseg.qc.review import ratings
-from brainseg.qc.templating import environment, styles, text, vendored
+from brainseg.qc.templating import (
+    NIIVUE_SCRIPT,
+    REPORT_SCRIPTS,
+    environment,
+    script,
+    styles,
+    vendored,
+)
 from brainseg.tissues.tables import THREE
 
 SHORT = {
@@ -67,7 +74,7 @@ def _page(
     }
     niivue = vendored("niivue.b64")
     binned = charts.bins(subject.samples)
-    scripts = ["browser.js", "rating.js"] + (["niivue-start.js"] if niivue else [])
+    scripts = (*REPORT_SCRIPTS, *((NIIVUE_SCRIPT,) if niivue else ()))
     seconds = dict(subject.record.get("seconds", {}))
     return (
         environment()
@@ -77,7 +84,7 @@ def _page(
             scan=split_name(Path(subject.name))[0],
             version=brainseg.__version__,
             css=styles("page.css", "report.css", "mixture.css"),
-            script=Markup("\n".join(text(s) for s in scripts)),
+            script=script(*scripts),
             niivue=Markup(niivue),
             niivue_policy=Markup(NIIVUE_POLICY if niivue else ""),
             glance=data_uri("webp", small),

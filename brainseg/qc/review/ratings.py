@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
-from brainseg.errors import CannotCreateError, DataError, OutputError
-from brainseg.io import atomic
+from brainseg.errors import CannotCreateError, DataError, NoInputError, OutputError
+from brainseg.io import atomic, documents
 
 try:
     import fcntl
@@ -33,6 +32,10 @@ COLUMNS = (
 )  # fmt: skip
 EMPTY = "n/a"
 MAX_NOTES = 500
+# A day; the page that lay open longer was not looked at all the time.
+MOST_SECONDS = 86400.0
+# Of the table: some million ratings.
+MOST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Rating:
         unknown = set(self.tags) - set(TAGS)
         if unknown:
             raise DataError(f"tag {min(unknown)!r} is not known; use one of {', '.join(TAGS)}")
+        if self.action not in (RATE, UNDO):
+            raise DataError(f"action {self.action!r} is not known; use rate or undo")
+        if not 0 <= self.seconds <= MOST_SECONDS:
+            raise DataError(f"{self.seconds} seconds are no time that a rating takes")
         if not self.rater.strip() or not self.scan.strip():
             raise DataError("a rating needs the name of its rater and of its scan")
 
@@ -129,33 +136,50 @@ def _cells(r: Rating) -> list[str]:
 
 
 def read(out: Path) -> list[Rating]:
-    """Return every row of the table in order; lines that were cut off are left out."""
+    """Return every row of the table in order; lines that are no rating are left out.
+
+    Raises
+    ------
+    NoInputError
+        When the table cannot be read.
+    """
     path = out / TABLE
-    if not path.exists():
-        return []
-    rows = []
-    with path.open(encoding="utf-8", errors="replace", newline="") as stream:
-        for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
-            rating = _parse(row)
-            if rating is not None:
-                rows.append(rating)
-    return rows
-
-
-def _parse(row: Mapping[str | None, str | None]) -> Rating | None:
-    cells = [row.get(c) for c in COLUMNS]
-    if any(c is None for c in cells) or None in row:
-        return None
-    time, scan, rater, action, rating, tags, flags, notes, seconds = (
-        "" if c == EMPTY else str(c) for c in cells
-    )
     try:
-        return Rating(
-            scan, rater, rating, _split(tags), _split(flags), notes, float(seconds or 0), time,
-            action,
-        )  # fmt: skip
-    except (DataError, ValueError):
+        content = documents.read_bytes(path, MOST_BYTES)
+    except FileNotFoundError:
+        return []
+    except (OSError, DataError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise NoInputError(f"{TABLE}: the ratings cannot be read ({reason})") from error
+    header, *lines = content.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
+    columns = header.split("\t")
+    return [r for line in lines if (r := _parse(columns, line.split("\t"), path)) is not None]
+
+
+def _parse(columns: list[str], cells: list[str], path: Path) -> Rating | None:
+    if len(cells) != len(columns):
         return None
+    row: dict[str, object] = {
+        name: "" if cell == EMPTY else cell
+        for name, cell in zip(columns, cells, strict=True)
+        if name in COLUMNS
+    }
+    for name in ("tags", "flags"):
+        row[name] = _split(str(row.get(name, "")))
+    seconds = _seconds(str(row.get("seconds", "")))
+    try:
+        return documents.convert(path, row | {"seconds": seconds}, Rating)
+    except DataError:
+        return None
+
+
+def _seconds(text: str) -> float:
+    """Read a time; one that is none, such as nan, must not cost the rating beside it."""
+    try:
+        value = float(text or 0)
+    except ValueError:
+        return 0.0
+    return value if 0 <= value <= MOST_SECONDS else 0.0
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 import json
 import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Set
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import flask
 from markupsafe import Markup
-from waitress.server import create_server
 from werkzeug.exceptions import HTTPException
 from werkzeug.security import safe_join
 
@@ -22,15 +25,48 @@ from brainseg.errors import BrainsegError, DataError, NoInputError, TemporaryErr
 from brainseg.qc.measure.levels import SYMBOLS, WORDS
 from brainseg.qc.measure.numbers import LOOKED_AT
 from brainseg.qc.review import ratings, study
+from brainseg.qc.review.listening import MAX_BODY, Listener
 from brainseg.qc.review.ratings import Rating
-from brainseg.qc.templating import environment, styles, text
+from brainseg.qc.templating import environment, own_scripts, styles, text
 
 log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 SERVED = (".html", ".nii.gz", ".webp", ".json", ".tsv")
 # Keys of the left hand, so that one hand rates, tags and goes on.
 TAG_KEYS = dict(zip(ratings.TAGS, "qwerasdx", strict=True))
-MAX_BODY = 20_000
+HEADERS = {
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass
+class Review:
+    """A review that is being served.
+
+    Attributes
+    ----------
+    root : Path
+        The output folder, resolved.
+    token : str
+        The secret in every address.
+    rater : str
+        Name to start with.
+    hosts : set of str
+        What a request may call this server; nobody is answered as long as it is empty.
+    scans : set of str
+        Those seen so far, so that the folder is not read again for every key that is pressed.
+    """
+
+    root: Path
+    token: str
+    rater: str = ""
+    hosts: set[str] = field(default_factory=set)
+    scans: set[str] = field(default_factory=set)
 
 
 def serve(
@@ -62,118 +98,161 @@ def serve(
     """
     if not out.is_dir() or not study.entries(out):
         raise NoInputError(f"{out.name}: no reports (*_report.html) here; run brainseg on it first")
-    token = secrets.token_urlsafe(24)
-    app = create_app(out, token, rater=rater)
+    review = Review(out.resolve(), secrets.token_urlsafe(24), rater)
     try:
-        server = create_server(app, host=HOST, port=port, threads=4, ident=None)
+        server = Listener.on(create_app(review), HOST, port)
     except OSError as error:
         raise TemporaryError(
             f"port {port} cannot be used ({error.strerror}); name another"
         ) from error
     bound = int(server.effective_port)
-    app.config["HOSTS"] = {f"{HOST}:{bound}", f"localhost:{bound}"}
-    on_ready(f"http://{HOST}:{bound}/{token}/")
+    review.hosts |= {f"{HOST}:{bound}", f"localhost:{bound}"}
+    on_ready(f"http://{HOST}:{bound}/{review.token}/")
     server.run()
 
 
-def create_app(out: Path, token: str, *, rater: str = "") -> flask.Flask:
-    """Build the application; it answers nobody until ``config["HOSTS"]`` names its hosts."""
-    root = out.resolve()
-    app = flask.Flask("brainseg.qc.review.server", static_folder=None, template_folder=None)
-    app.config.update(HOSTS=set(), MAX_CONTENT_LENGTH=MAX_BODY)
-    known: set[str] = set()
+class _App(flask.Flask):
+    """Flask, but the address of a request that failed, which holds the token, is not logged."""
 
-    @app.before_request
-    def guard() -> None:
-        # A page of another site that resolves to this address (DNS rebinding) has another Host.
-        if flask.request.host not in app.config["HOSTS"]:
-            flask.abort(403)
-        given = (flask.request.view_args or {}).get("token", "")
-        if not hmac.compare_digest(str(given).encode(), token.encode()):
-            flask.abort(404)
-        if flask.request.method not in ("GET", "HEAD"):
-            origin = flask.request.headers.get("Origin", "")
-            if origin != f"http://{flask.request.host}":
-                flask.abort(403)
+    def log_exception(
+        self,
+        exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
+    ) -> None:
+        log.error("a request of the review failed", exc_info=exc_info)
 
-    @app.after_request
-    def harden(response: flask.Response) -> flask.Response:
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["X-Frame-Options"] = "SAMEORIGIN"
-        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-        response.headers["Cache-Control"] = "no-store"
-        return response
 
-    @app.errorhandler(HTTPException)
-    def plainly(error: HTTPException) -> tuple[str, int]:
-        return f"{error.code} {error.name}\n", int(error.code or 500)
-
-    @app.errorhandler(BrainsegError)
-    def explained(error: BrainsegError) -> tuple[dict[str, str], int]:
-        return {"error": str(error)}, 400 if isinstance(error, DataError) else 500
-
-    @app.get("/<token>/")
-    def page(token: str) -> flask.Response:
-        nonce = secrets.token_urlsafe(16)
-        html = (
-            environment()
-            .get_template("review.html.j2")
-            .render(
-                css=styles("page.css", "review.css"),
-                script=Markup(text("review.js")),
-                nonce=nonce,
-                study=root.name,
-                rater=rater,
-                ratings=ratings.RATINGS,
-                tags=ratings.TAGS,
-                tag_keys=TAG_KEYS,
-                symbols=Markup(json.dumps({k: f"{SYMBOLS[k]} {WORDS[k]}" for k in WORDS})),
-            )
+def create_app(review: Review) -> flask.Flask:
+    """Build the application: every address begins with the review's token."""
+    app = _App("brainseg.qc.review.server", static_folder=None, template_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY)
+    app.before_request(partial(_guard, review))
+    app.after_request(_harden)
+    app.register_error_handler(HTTPException, _plainly)
+    app.register_error_handler(BrainsegError, _explained)
+    for rule, method, answer in (
+        ("/", "GET", _page),
+        ("/api/state", "GET", _state),
+        ("/api/rate", "POST", _rate),
+        ("/api/undo", "POST", _undo),
+        ("/files/<path:name>", "GET", _file),
+    ):
+        app.add_url_rule(
+            f"/<token>{rule}", answer.__name__, partial(_answered, answer, review), methods=[method]
         )
-        response = flask.Response(html, mimetype="text/html")
-        response.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; "
-            "img-src data:; connect-src 'self'; frame-src 'self'; frame-ancestors 'none'; "
-            "base-uri 'none'; form-action 'none'"
-        )
-        return response
-
-    @app.get("/<token>/api/state")
-    def state(token: str) -> dict[str, Any]:
-        return overview(root)
-
-    @app.post("/<token>/api/rate")
-    def rate(token: str) -> dict[str, Any]:
-        content = flask.request.get_json()
-        # The folder is not read again for every key that is pressed.
-        if not isinstance(content, dict) or content.get("scan") not in known:
-            known.update(e.scan for e in study.entries(root))
-        kept = ratings.append(root, _rating(content, known))
-        pairs = ratings.agreement(ratings.read(root))
-        return {"kept": asdict(kept), "agreement": [asdict(k) for k in pairs]}
-
-    @app.post("/<token>/api/undo")
-    def undo(token: str) -> dict[str, Any]:
-        back = ratings.undo(root, str(flask.request.get_json().get("rater", "")))
-        return {"undone": None if back is None else asdict(back)}
-
-    @app.get("/<token>/files/<path:name>")
-    def file(token: str, name: str) -> flask.Response:
-        joined = safe_join(str(root), name)
-        path = None if joined is None else Path(joined).resolve()
-        if (
-            path is None
-            or not path.is_relative_to(root)
-            or any(p.startswith(".") for p in path.relative_to(root).parts)
-            or not path.name.endswith(SERVED)
-            or not path.is_file()
-        ):
-            flask.abort(404)
-        return flask.send_file(path)
-
     return app
+
+
+def _answered(answer: Callable[..., Any], review: Review, *, token: str, **given: str) -> Any:
+    """Answer a request; `_guard` has looked at its token."""
+    return answer(review, **given)
+
+
+def _guard(review: Review) -> None:
+    # A page of another site that resolves to this address (DNS rebinding) has another Host.
+    if flask.request.host not in review.hosts:
+        flask.abort(403)
+    given = (flask.request.view_args or {}).get("token", "")
+    if not hmac.compare_digest(str(given).encode(), review.token.encode()):
+        flask.abort(404)
+    if flask.request.method not in ("GET", "HEAD"):
+        origin = flask.request.headers.get("Origin", "")
+        if origin != f"http://{flask.request.host}":
+            flask.abort(403)
+
+
+def _harden(response: flask.Response) -> flask.Response:
+    response.headers.update(HEADERS)
+    return response
+
+
+def _plainly(error: HTTPException) -> tuple[str, int]:
+    return f"{error.code} {error.name}\n", int(error.code or 500)
+
+
+def _explained(error: BrainsegError) -> tuple[dict[str, str], int]:
+    return {"error": str(error)}, 400 if isinstance(error, DataError) else 500
+
+
+def _page(review: Review) -> flask.Response:
+    nonce = secrets.token_urlsafe(16)
+    html = (
+        environment()
+        .get_template("review.html.j2")
+        .render(
+            css=styles("page.css", "review.css"),
+            script=Markup(text("review.js")),
+            nonce=nonce,
+            study=review.root.name,
+            rater=review.rater,
+            ratings=ratings.RATINGS,
+            tags=ratings.TAGS,
+            tag_keys=TAG_KEYS,
+            symbols=Markup(json.dumps({k: f"{SYMBOLS[k]} {WORDS[k]}" for k in WORDS})),
+        )
+    )
+    response = flask.Response(html, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; "
+        "img-src data:; connect-src 'self'; frame-src 'self'; frame-ancestors 'none'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return response
+
+
+@cache
+def _policy_of_files() -> str:
+    """Policy of pages from the output folder: of scripts they may run those of brainseg alone.
+
+    They share the origin of the review, whose page reaches into them; a page that somebody put
+    into the folder must not rate in the reviewer's name.
+    """
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()}'"
+        for own in own_scripts()
+    )
+    return (
+        f"default-src 'none'; script-src {hashes} 'wasm-unsafe-eval'; style-src 'unsafe-inline'; "
+        "img-src 'self' data: blob:; connect-src 'self' data: blob:; worker-src blob:; "
+        "frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _state(review: Review) -> dict[str, Any]:
+    return overview(review.root)
+
+
+def _rate(review: Review) -> dict[str, Any]:
+    content = flask.request.get_json()
+    scan = content.get("scan") if isinstance(content, dict) else None
+    if not isinstance(scan, str) or scan not in review.scans:
+        review.scans.update(e.scan for e in study.entries(review.root))
+    kept = ratings.append(review.root, _rating(content, review.scans))
+    pairs = ratings.agreement(ratings.read(review.root))
+    return {"kept": asdict(kept), "agreement": [asdict(k) for k in pairs]}
+
+
+def _undo(review: Review) -> dict[str, Any]:
+    content = flask.request.get_json()
+    rater = content.get("rater", "") if isinstance(content, dict) else ""
+    back = ratings.undo(review.root, str(rater))
+    return {"undone": None if back is None else asdict(back)}
+
+
+def _file(review: Review, name: str) -> flask.Response:
+    root = review.root
+    joined = safe_join(str(root), name)
+    path = None if joined is None else Path(joined).resolve()
+    if (
+        path is None
+        or not path.is_relative_to(root)
+        or any(p.startswith(".") for p in path.relative_to(root).parts)
+        or not path.name.endswith(SERVED)
+        or not path.is_file()
+    ):
+        flask.abort(404)
+    response = flask.send_file(path)
+    response.headers["Content-Security-Policy"] = _policy_of_files()
+    return response
 
 
 def overview(out: Path) -> dict[str, Any]:
@@ -204,8 +283,8 @@ def _rating(content: Any, scans: Set[str]) -> Rating:
     """Check what the page sent."""
     if not isinstance(content, dict):
         raise DataError("a rating is an object")
-    scan = str(content.get("scan", ""))
-    if scan not in scans:
+    scan = content.get("scan")
+    if not isinstance(scan, str) or scan not in scans:
         raise DataError(f"no scan {scan!r} in this study")
     try:
         return Rating(
@@ -217,5 +296,5 @@ def _rating(content: Any, scans: Set[str]) -> Rating:
             notes=str(content.get("notes", "")),
             seconds=min(max(float(content.get("seconds", 0)), 0.0), 86400.0),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"the rating cannot be read ({error})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from brainseg.errors import DataError
+from brainseg.qc.measure import schema
 from brainseg.qc.measure.numbers import NUMBERS
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,11 @@ def entries(out: Path) -> list[Entry]:
                 "" if contact is None else "/".join(contact.relative_to(out).parts),
                 str(quality.get("verdict", "")),
                 tuple(quality.get("reasons", ())),
-                {k: v for k, v in quality.items() if k in known or k.startswith("volume_")},
+                {
+                    k: v
+                    for k, v in schema.numbers(quality).items()
+                    if k in known or k.startswith("volume_")
+                },
             )
         )
     return found
@@ -71,12 +76,13 @@ def entries(out: Path) -> list[Entry]:
 def _quality(folder: Path, name: str) -> dict[str, Any]:
     for path in sorted(folder.glob(f"{name}_desc-quality_*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            log.warning("%s: cannot be read; its numbers are left out", path.name)
-        else:
-            if isinstance(content, dict):
-                return content
+            return schema.read_quality(path)
+        except OSError as error:
+            log.warning(
+                "%s: cannot be read (%s); its numbers are left out", path.name, error.strerror
+            )
+        except DataError as error:
+            log.warning("%s; its numbers are left out", error)
     return {}
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from brainseg.qc.review import ratings
-from brainseg.qc.review.server import create_app
+from brainseg.qc.review.server import Review, create_app
 
 TOKEN = "right"
 HOST = "127.0.0.1:5000"
@@ -33,9 +33,7 @@ def study(tmp_path):
 
 @pytest.fixture
 def client(study):
-    app = create_app(study, TOKEN)
-    app.config["HOSTS"] = {HOST}
-    return app.test_client()
+    return create_app(Review(study.resolve(), TOKEN, hosts={HOST})).test_client()
 
 
 def get(client, path, **headers):

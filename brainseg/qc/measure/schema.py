@@ -1,0 +1,83 @@
+"""What is read back of the files that brainseg wrote, perhaps after somebody edited them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
+
+from brainseg.io import documents
+
+
+class _Brain(TypedDict):
+    route: str
+    confidence: NotRequired[float | None]
+
+
+class _Input(TypedDict):
+    name: str
+    sha256: str
+
+
+class _Options(TypedDict):
+    tissues: str
+    bias: str
+
+
+class Record(TypedDict):
+    """The record of a scan, `brainseg.io.derivatives.record`, as far as it is read back."""
+
+    weights: list[float]
+    means: list[list[float]]
+    covariances: list[list[list[float]]]
+    converged: bool
+    n_iter: int
+    log_likelihood: list[float]
+    volumes_ml: dict[str, float]
+    volume_errors_ml: NotRequired[dict[str, float]]
+    brain: _Brain
+    warnings: list[str]
+    options: _Options
+    seed: int
+    input: _Input
+    versions: dict[str, str]
+    seconds: NotRequired[dict[str, float]]
+
+
+class Quality(TypedDict):
+    """The quality numbers of a scan; the numbers themselves are further keys."""
+
+    verdict: Literal["pass", "look", "fail"]
+    reasons: NotRequired[list[str]]
+
+
+def read_quality(path: Path) -> dict[str, Any]:
+    """Read verdict, reasons and numbers; of the latter only finite ones and None.
+
+    Raises
+    ------
+    OSError, DataError
+        As `brainseg.io.documents.read`.
+    """
+    return documents.read_checked(path, Quality)
+
+
+def numbers(quality: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return what of a quality file is a number, or None for one that could not be measured."""
+    return {k: number(v) for k, v in quality.items() if v is None or is_number(v)}
+
+
+def is_number(value: object) -> bool:
+    """Say whether a value of JSON is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(value: object) -> float | None:
+    """Return a value as a float, None where it is no finite number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
