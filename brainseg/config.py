@@ -12,6 +12,7 @@ ROUTES = ("fused", "network", "atlas", "deepbet")
 BIAS = ("em", "n4", "none")
 PRIORS = ("atlas", "tied", "none", "cohort")
 TABLES = ("six", "three", "anatomical")
+CONTRASTS = ("T2w", "FLAIR", "PDw")
 MOST_CLASSES = 12
 """Largest number of unnamed intensity classes."""
 
@@ -73,26 +74,26 @@ class SegmentConfig:
     cohort: CohortPrior | None = None
 
     def __post_init__(self) -> None:
-        _one_of("--mask", self.mask, MASKS)
-        _one_of("--brain-extraction", self.brain_extraction, ROUTES)
-        _one_of("--bias", self.bias, BIAS)
-        _one_of("--prior", self.prior, PRIORS)
+        _one_of("mask", self.mask, MASKS)
+        _one_of("brain_extraction", self.brain_extraction, ROUTES)
+        _one_of("bias", self.bias, BIAS)
+        _one_of("prior", self.prior, PRIORS)
         n_classes = count_classes(self.tissues)
         if self.smooth is not None and not 0 <= self.smooth <= 10:
-            raise UsageError(f"--smooth: {self.smooth} is outside 0 to 10; 0 switches it off")
+            raise UsageError(f"`smooth`: {self.smooth} is outside 0 to 10; 0 switches it off")
         if self.tissues == "anatomical" and self.prior != "atlas":
-            raise UsageError("--tissues anatomical rests on the atlas; leave --prior at atlas")
+            raise UsageError("`tissues`: anatomical rests on the atlas; leave `prior` at atlas")
         if (self.cohort is None) != (self.prior != "cohort"):
-            raise UsageError("--prior: a cohort's mixture and no other prior belong together")
+            raise UsageError("`prior`: a cohort's mixture and no other prior belong together")
         if self.cohort is not None and len(self.cohort.means) != n_classes:
             raise UsageError(
-                f"--cohort-prior: the cohort's mixture has {len(self.cohort.means)} classes, "
-                f"--tissues {self.tissues} another number"
+                f"`cohort`: the cohort's mixture has {len(self.cohort.means)} classes, "
+                f"`tissues` {self.tissues} another number"
             )
         if self.seed < 0:
-            raise UsageError(f"--seed: {self.seed} is negative; use 0 or more")
+            raise UsageError(f"`seed`: {self.seed} is negative; use 0 or more")
         if self.threads < 1:
-            raise UsageError(f"--threads: {self.threads} is too few; use 1 or more")
+            raise UsageError(f"`threads`: {self.threads} is too few; use 1 or more")
 
 
 def count_classes(tissues: str) -> int:
@@ -113,11 +114,11 @@ def count_classes(tissues: str) -> int:
     if tissues.isdecimal() and 2 <= int(tissues) <= MOST_CLASSES:
         return int(tissues)
     raise UsageError(
-        f"--tissues: {tissues!r} is not known; use {', '.join(TABLES)} "
+        f"`tissues`: {tissues!r} is not known; use {', '.join(TABLES)} "
         f"or a number from 2 to {MOST_CLASSES}"
     )
 
 
 def _one_of(option: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"{option}: {value!r} is not known; use one of {', '.join(allowed)}")
+        raise UsageError(f"`{option}`: {value!r} is not known; use one of {', '.join(allowed)}")

@@ -7,7 +7,9 @@ The codes are those of the BIDS Apps execution specification's draft, which foll
 class BrainsegError(Exception):
     """Base of every error that is explained to the user in one line.
 
-    The message says what is wrong, where, the value seen and what to do about it.
+    The message says what is wrong, where, the value seen and what to do about it. It names
+    arguments in backticks, as Python knows them (`tissues`); the command line turns them into
+    its own options (--tissues), see `brainseg.cli.flags`.
     """
 
     exit_code = 1

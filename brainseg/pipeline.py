@@ -213,7 +213,7 @@ def _without_atlas(table: TissueTable) -> str:
     if table.name == "anatomical":
         raise DataError(
             "the head atlas could not be placed on this scan, and anatomical tissues rest on it; "
-            "is the whole head in view? Otherwise use --tissues six"
+            "is the whole head in view? Otherwise use `tissues` six"
         )
     return "the head atlas could not be placed; tissues rest on intensities alone"
 
@@ -239,7 +239,7 @@ def _require_head_size(volume: Volume) -> None:
 
 def _require_brain_size(volume: Volume, mask: BoolArray) -> None:
     if not mask.any():
-        raise DataError("the brain mask is empty; give one with --mask FILE")
+        raise DataError("the brain mask is empty; give one as `mask`")
     box = masking.bounding_box(mask)
     sides = np.multiply([s.stop - s.start for s in box], volume.zooms)
     if sides.max() > LARGEST_BRAIN_MM:
@@ -260,5 +260,5 @@ def _require_values(values: Array, n_tissues: int) -> None:
         if distinct < n_tissues:
             raise DataError(
                 f"the brain holds only {distinct} different values, too few for {n_tissues} "
-                "tissues; is this a label map? Otherwise ask for fewer with --tissues"
+                "tissues; is this a label map? Otherwise ask for fewer `tissues`"
             )

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from brainseg.config import SegmentConfig
 from brainseg.core.steps import Steps
 from brainseg.core.volume import BoolArray, Volume
-from brainseg.errors import DataError
 from brainseg.io import derivatives, locks, nifti
 from brainseg.io.bids import split_name
 from brainseg.io.derivatives import Target
+from brainseg.io.inputs import read_mask
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import SegmentedVolume, segment_volume
 from brainseg.qc.measure import summary
@@ -86,7 +86,7 @@ class Finished:
 def read(job: Job) -> Inputs:
     """Read the files of a job, and log what a reader should know of the scan."""
     scan = nifti.load(job.path, index=job.index)
-    mask = None if job.mask is None else load_mask(job.mask, scan)
+    mask = None if job.mask is None else read_mask(job.mask, scan)
     contrasts = {name: nifti.load(path).volume for name, path in job.contrasts}
     seeds = None
     if job.seeds is not None:
@@ -176,18 +176,59 @@ def _segment(
     )
     for warning in result.warnings:
         log.warning("%s: %s", scan.path.name, warning)
+    return _write(job.target, scan, result, report=report, timed=timed, steps=steps)
+
+
+def save_result(
+    target: Target,
+    scan: Scan,
+    result: SegmentedVolume,
+    *,
+    force: bool = False,
+    report: bool = True,
+) -> list[Path]:
+    """Write the outputs of a scan that was segmented already.
+
+    Parameters
+    ----------
+    target : Target
+    scan : Scan
+        What was segmented.
+    result : SegmentedVolume
+    force, report : bool
+        As for `run_scan`.
+
+    Returns
+    -------
+    list of Path
+        The files that were written.
+
+    Raises
+    ------
+    CannotCreateError, OutputError, TemporaryError
+    """
+    with _alone(target):
+        derivatives.require_free(target, force=force)
+        written = _write(target, scan, result, report=report, timed=True, steps=Steps())
+        return list(written.files)
+
+
+def _write(
+    target: Target, scan: Scan, result: SegmentedVolume, *, report: bool, timed: bool, steps: Steps
+) -> Finished:
+    """Measure, make the QC page where it is wanted, and write all files; the lock is held."""
     with steps.step("Measure"):
         record = derivatives.record(scan, result, timed=timed)
         subject = from_result(scan, result, record)
         measured = summarise(subject)
-        quality = summary.files(measured, job.target.suffix)
+        quality = summary.files(measured, target.suffix)
     if report:
         from brainseg.qc.pages.report import outputs
 
         with steps.step("Report"):
-            quality |= outputs(subject, measured, threads=config.threads)
+            quality |= outputs(subject, measured, threads=result.config.threads)
     with steps.step("Write"):
-        files = derivatives.write(job.target, scan, result, quality=quality, timed=timed)
+        files = derivatives.write(target, scan, result, quality=quality, timed=timed)
     return Finished(result, measured, tuple(files))
 
 
@@ -233,21 +274,3 @@ def report_again(job: Job, *, threads: int = 1, steps: Steps | None = None) -> l
             files |= report.outputs(subject, measured, threads=threads)
         named = {ending: content.__bytes__ for ending, content in files.items()}
         return derivatives.write_files(job.target, named, update=True)
-
-
-def load_mask(path: Path, scan: Scan) -> BoolArray:
-    """Read the user's brain mask; every label above 0 is brain.
-
-    Raises
-    ------
-    DataError
-        When it lies on another grid or is empty.
-    """
-    labels, _ = nifti.load_labels(path, reference=scan)
-    mask: BoolArray = labels.data > 0
-    if not mask.any():
-        values = ", ".join(f"{v}" for v in np.unique(labels.data)[:5])
-        raise DataError(
-            f"{path.name}: the mask is empty (its values: {values}); brain is what is above 0"
-        )
-    return mask

@@ -27,6 +27,8 @@ ROOMS = (
     "io",
     "qc",
     "run",
+    "segmentation",
+    "api",
     "evaluation",
     "batch",
     "cli",

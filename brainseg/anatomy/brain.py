@@ -71,7 +71,7 @@ def extract_brain(volume: Volume, *, route: str = "fused", threads: int = 1) -> 
         When no route finds anything that could be a brain.
     """
     if route not in ROUTES:
-        raise UsageError(f"--brain-extraction: {route!r} is not known; use {', '.join(ROUTES)}")
+        raise UsageError(f"`brain_extraction`: {route!r} is not known; use {', '.join(ROUTES)}")
     stripped = _if_stripped(volume, threads)
     if stripped is not None:
         return stripped
@@ -134,5 +134,5 @@ def _less_bad(
             return replace(first, warnings=(*first.warnings, note), checks=checks)
     raise DataError(
         f"no brain was found: {doubts}; the other route: {second_doubts}. "
-        "If this is a head, give a mask with --mask FILE"
+        "If this is a head, give its brain as `mask`"
     )

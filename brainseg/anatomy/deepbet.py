@@ -23,7 +23,7 @@ def _load() -> Any:
         from deepbet.bet import BrainExtraction
     except ImportError as error:
         raise UsageError(
-            f"--brain-extraction deepbet: {error}; install it with pip install 'brainseg[deepbet]'"
+            f"`brain_extraction` deepbet: {error}; install it with pip install 'brainseg[deepbet]'"
         ) from error
     return BrainExtraction(no_gpu=True)
 

@@ -165,4 +165,6 @@ def read_prior(path: Path) -> CohortPrior:
     except OSError as error:
         raise NoInputError(f"{path.name}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path.name}: is no {MODEL} of `group --cohort-model`") from error
+        raise UsageError(
+            f"{path.name}: is no {MODEL}; the level group with `cohort_model` makes one"
+        ) from error

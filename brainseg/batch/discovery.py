@@ -167,7 +167,7 @@ def check_dataset(dataset: Path) -> None:
         When it has no usable ``dataset_description.json`` or no participant.
     """
     require_folder(dataset)
-    hint = "give the root of a BIDS dataset, or add --skip-bids-validation"
+    hint = "give the root of a BIDS dataset, or add `skip_bids_validation`"
     path = dataset / "dataset_description.json"
     try:
         description = json.loads(path.read_text(encoding="utf-8"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import brainseg
 from brainseg.cli.engines import add_engine, check_engine, make_crew, make_engine
 from brainseg.cli.options import Commands, add_command, add_segment_options, segment_config
+from brainseg.config import CONTRASTS
 from brainseg.errors import BrainsegError, NothingMatchedError, UnknownLevelError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("brainseg")
 
 LEVELS = ("participant", "group")
-CONTRASTS = ("T2w", "FLAIR", "PDw")
 
 
 def with_command(arguments: list[str], commands: frozenset[str]) -> list[str]:

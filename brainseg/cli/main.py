@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import brainseg
 from brainseg.cli import bids, engines, mixture, review
+from brainseg.cli.flags import FlagFormatter, in_flags
 from brainseg.cli.options import (
     Command,
     Commands,
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(args)
     except BrainsegError as error:
         log.debug("where it happened:", exc_info=verbose)
-        print(f"brainseg: error: {error}", file=sys.stderr)
+        print(f"brainseg: error: {in_flags(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("brainseg: interrupted; what was complete is kept", file=sys.stderr)
@@ -64,9 +65,9 @@ def _terminated(signum: int, frame: object) -> NoReturn:
 
 def _set_up_logging(*, verbose: bool, quiet: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(FlagFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(level)
 
 
@@ -217,7 +218,7 @@ def _run(args: argparse.Namespace) -> int:
             if len(jobs) == 1:
                 raise
             # One bad scan must not keep the others from being done.
-            print(f"brainseg: error: {error}", file=sys.stderr)
+            print(f"brainseg: error: {in_flags(str(error))}", file=sys.stderr)
             worst = worst or error.exit_code
         else:
             log.info("%s: done, see %s", job.path.name, args.out)

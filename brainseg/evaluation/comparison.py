@@ -62,7 +62,7 @@ def parse_map(text: str) -> Groups:
             pair = _numbers(left), _numbers(right)
         except ValueError as error:
             raise UsageError(
-                f"--map: {part!r} is not understood; write SEG=TRUTH, for example 1+2=1,3=4-6"
+                f"`map`: {part!r} is not understood; write SEG=TRUTH, for example 1+2=1,3=4-6"
             ) from error
         groups[part.strip()] = pair
     return groups
@@ -191,13 +191,13 @@ def _left_over(labels: Array, used: Collection[int], unit: float) -> dict[int, f
 
 def _by_schemes(ours: str | None, theirs: str | None, seg_path: Path, truth_path: Path) -> Groups:
     """Pair the structures that both schemes know."""
-    a = scheme(ours) if ours else _scheme_beside(seg_path, "--seg-labels")
-    b = scheme(theirs) if theirs else _scheme_beside(truth_path, "--truth-labels")
+    a = scheme(ours) if ours else _scheme_beside(seg_path, "`seg_labels`")
+    b = scheme(theirs) if theirs else _scheme_beside(truth_path, "`truth_labels`")
     shared = [name for name in a.labels if name in b.labels]
     if not shared:
         raise UsageError(
             f"label schemes {a.name} ({', '.join(a.labels)}) and {b.name} ({', '.join(b.labels)}) "
-            "share no structure; say with --map which labels correspond"
+            "share no structure; say with `map` which labels correspond"
         )
     return {n: (tuple(sorted(a.labels[n])), tuple(sorted(b.labels[n]))) for n in shared}
 
@@ -217,7 +217,7 @@ def _equal_numbers(seg: Array, truth: Array, seg_path: Path, truth_path: Path) -
     if not labels:
         raise DataError(
             f"{seg_path.name} and {truth_path.name} share no label above 0; "
-            "say with --map which correspond"
+            "say with `map` which correspond"
         )
     names = _names_beside(seg_path)
     return {names.get(n, f"label {n}"): ((n,), (n,)) for n in labels}

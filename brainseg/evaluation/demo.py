@@ -33,7 +33,7 @@ def write_head(head: Phantom, out: Path, *, contrast: str, force: bool = False) 
     scan = target.path(f"{contrast}.nii.gz")
     if scan.exists() and not force:
         raise CannotCreateError(
-            f"{scan.name}: is in {out.name}/ already; add --force to overwrite it"
+            f"{scan.name}: is in {out.name}/ already; add `force` to overwrite it"
         )
     grid = grids.grid_of(head.volume)
 

@@ -75,7 +75,7 @@ def load_intensities(job: Job, config: SegmentConfig, *, steps: Steps | None = N
         for name in inputs.contrasts:
             mask &= images[name] != 0
         if not mask.any():
-            raise DataError("the brain mask is empty; give one with --mask FILE")
+            raise DataError("the brain mask is empty; give one as `mask`")
         columns = []
         for name, data in images.items():
             values = extract(data, mask)

@@ -98,7 +98,7 @@ def require_free(target: Target, *, force: bool) -> None:
         first = target.record.name if target.record.name in there else there[0]
         raise CannotCreateError(
             f"{first}: this scan has a result in {target.root.name}/ already; "
-            "add --force to overwrite it, or choose another -o"
+            "add `force` to overwrite it, or choose another `out`"
         )
 
 

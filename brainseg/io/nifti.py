@@ -177,6 +177,35 @@ def load_map(path: Path, *, reference: Scan) -> Array:
     return np.asarray(canonical, dtype=np.float32, order="C")
 
 
+def image_of(data: Array, affine: NDArray[np.float64]) -> Any:
+    """Make a nibabel image of an array and its affine (mm)."""
+    # NIfTI holds neither truth values nor half precision.
+    stored = {"bool": "uint8", "float16": "float32"}.get(data.dtype.name)
+    values = data if stored is None else data.astype(stored)
+    image = nib.Nifti1Image(values, affine, dtype=values.dtype)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def name_of(image: Any, other: str) -> Path:
+    """Return what an open image is called: its file's name, or `other` where it has none."""
+    file = image.get_filename()
+    return Path(Path(file).name if file else other)
+
+
+def hash_of(image: Any) -> str:
+    """Return the hash of an open image: of its file where it was read from one, else its voxels."""
+    file = image.get_filename()
+    if file and nib.is_proxy(image.dataobj) and Path(file).is_file():
+        return sha256_of([Path(file)])
+    return hashlib.sha256(np.ascontiguousarray(np.asanyarray(image.dataobj)).tobytes()).hexdigest()
+
+
+def decoded(raw: bytes) -> Any:
+    """Return the nibabel image that `image_bytes` encoded."""
+    return nib.Nifti1Image.from_bytes(raw)
+
+
 def image_bytes(
     data: Array, grid: Grid, *, intent: str = "none", slope: float | None = None
 ) -> bytes:
@@ -309,7 +338,7 @@ def _voxels(image: Any, path: Path, index: int | None) -> Array:
     if volumes > 1 and index is None:
         raise DataError(
             f"{path.name}: holds {volumes} volumes ({times(shape)}); "
-            f"choose one with --volume 0 to --volume {volumes - 1}"
+            f"choose one by `index`, 0 to {volumes - 1}"
         )
     if index is not None and not 0 <= index < volumes:
         raise DataError(f"{path.name}: has no volume {index}; it holds {volumes}, counted from 0")

@@ -169,7 +169,7 @@ def fit_tissues(
         When ``anatomical`` is asked for without a spatial prior.
     """
     if table.name == "anatomical" and spatial_prior is None:
-        raise UsageError("--tissues anatomical needs the head atlas; it was not placed on the scan")
+        raise UsageError("`tissues` anatomical needs the head atlas; it was not placed on the scan")
     options = options or FitOptions()
     others = channels or {}
     scan = Scan.prepare([data, *others.values()], mask, len(table))

@@ -52,7 +52,7 @@ class Scan:
             When the mask is empty or holds fewer than `needed` distinct values.
         """
         if not mask.any():
-            raise DataError("the brain mask is empty; give one with --mask FILE")
+            raise DataError("the brain mask is empty; give one as `mask`")
         box = bounding_box(mask, margin=1)
         inside = np.ascontiguousarray(mask[box])
         channels, zeros, scales = [], [], []
@@ -65,7 +65,7 @@ class Scan:
             if distinct < max(needed, 2):
                 raise DataError(
                     f"the brain holds {distinct} different intensities, {needed} tissues need at "
-                    "least as many; is this a label map? Otherwise ask for fewer with --tissues"
+                    "least as many; is this a label map? Otherwise ask for fewer `tissues`"
                 )
             scaled = np.clip(cropped, lo, hi)
             scaled -= np.float32(zero)

@@ -56,13 +56,13 @@ def fit_seeded(
     k = len(table)
     if known.max(initial=0) > k or known.min(initial=0) < 0:
         raise DataError(
-            f"--seeds: holds label {known.max()}; --tissues {table.name} has labels 1 to {k}"
+            f"`seeds`: holds label {known.max()}; `tissues` {table.name} has labels 1 to {k}"
         )
     counts = np.bincount(known, minlength=k + 1)[1:]
     poor = [t.name for t, n in zip(table.tissues, counts, strict=True) if n < FEWEST_SEEDS]
     if poor:
         raise DataError(
-            f"--seeds: {', '.join(poor)} has fewer than {FEWEST_SEEDS} voxels inside the brain; "
+            f"`seeds`: {', '.join(poor)} has fewer than {FEWEST_SEEDS} voxels inside the brain; "
             "mark some of every tissue"
         )
     columns, log_fields = [], []

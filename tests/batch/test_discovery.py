@@ -120,7 +120,7 @@ def test_an_invalid_dataset_is_told(dataset: Path, content: str | None) -> None:
     path.unlink()
     if content is not None:
         path.write_text(content)
-    with pytest.raises(InvalidDatasetError, match="--skip-bids-validation"):
+    with pytest.raises(InvalidDatasetError, match="`skip_bids_validation`"):
         check_dataset(dataset)
 
 

@@ -56,14 +56,14 @@ def test_a_map_joins_labels_and_ranges() -> None:
         "1+2=1000-1003": ((1, 2), (1000, 1001, 1002, 1003)), "3=4": ((3,), (4,))
     }  # fmt: skip
     for wrong in ("1:2", "1=", "5-3=1", "a=b"):
-        with pytest.raises(UsageError, match="--map"):
+        with pytest.raises(UsageError, match="`map`"):
             comparison.parse_map(wrong)
 
 
 def test_a_scheme_that_nobody_knows_is_refused_with_the_known_ones(pair) -> None:
     with pytest.raises(UsageError, match="'aal' is not known; use one of freesurfer, muse"):
         comparison.compare_files(*pair, schemes=(None, "aal"))
-    with pytest.raises(UsageError, match="name it with --truth-labels"):
+    with pytest.raises(UsageError, match="name it with `truth_labels`"):
         comparison.compare_files(*pair, schemes=("three", None))
 
 

@@ -39,7 +39,7 @@ def test_six_colours_rise_in_lightness_within_each_class() -> None:
 
 @pytest.mark.parametrize("name", ["1", "13", "seven", "", "-3"])
 def test_unknown_tables_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="--tissues"):
+    with pytest.raises(UsageError, match="`tissues`"):
         tables.table(name)
 
 

@@ -56,7 +56,7 @@ class DaskEngine:
             from distributed import Client
         except ImportError as error:
             raise UsageError(
-                "--engine dask: dask is not installed; pip install 'brainseg[dask]'"
+                "`engine` dask: dask is not installed; pip install 'brainseg[dask]'"
             ) from error
         self._work = work
         self._cluster = _local_cluster(workers, memory) if scheduler is None else None
@@ -65,7 +65,7 @@ class DaskEngine:
         except (OSError, ValueError, RuntimeError) as error:
             # TLS says what is wrong with a certificate in its own words, without an address.
             raise NoInputError(
-                f"--scheduler {scheduler}: no Dask scheduler answers there ({error})"
+                f"`scheduler` {scheduler}: no Dask scheduler answers there ({error})"
             ) from error
         self._waiting: deque[Any] = deque()
         self._running: dict[Any, Any] = {}
@@ -121,7 +121,7 @@ class DaskEngine:
         except (RuntimeError, ImportError, AttributeError) as error:
             # The work itself answers for its scans; this is the scheduler that cannot unpack it.
             raise UsageError(
-                "--engine dask: the cluster cannot unpack a task; is this same version of brainseg "
+                "`engine` dask: the cluster cannot unpack a task; is this same version of brainseg "
                 f"installed where its scheduler and its workers run? ({type(error).__name__})"
             ) from error
 
@@ -154,7 +154,7 @@ def _local_cluster(workers: int, memory: int) -> Any:
         security = Security.temporary()
     except ImportError as error:
         raise UsageError(
-            "--engine dask: cryptography is not installed; pip install 'brainseg[dask]'"
+            "`engine` dask: cryptography is not installed; pip install 'brainseg[dask]'"
         ) from error
     with dask.config.set(LOCAL):
         return LocalCluster(

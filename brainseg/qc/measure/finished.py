@@ -39,7 +39,7 @@ def read_subject(target: Target, scan: Scan) -> Subject:
     if record["input"]["sha256"] != scan.sha256:
         raise DataError(
             f"{scan.path.name}: {target.record.name} was made from another file of this name "
-            "(its hash differs); segment it again with --force"
+            "(its hash differs); segment it again with `force`"
         )
     table = tables.table(record["options"]["tissues"])
     mask = nifti.load_labels(target.path("desc-brain_mask.nii.gz"), reference=scan)[0].data > 0
