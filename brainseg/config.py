@@ -13,6 +13,10 @@ BIAS = ("em", "n4", "none")
 PRIORS = ("atlas", "tied", "none", "cohort")
 TABLES = ("six", "three", "anatomical")
 CONTRASTS = ("T2w", "FLAIR", "PDw")
+FAMILIES = ("gaussian", "student", "rician")
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+MOST_SAMPLES = 200_000
+"""Beyond so many samples of several channels every n-th is taken: each fit then takes seconds."""
 MOST_CLASSES = 12
 """Largest number of unnamed intensity classes."""
 

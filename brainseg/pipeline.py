@@ -20,7 +20,7 @@ from brainseg.errors import DataError
 from brainseg.tissues import tables
 from brainseg.tissues.fit import ANATOMY, FitOptions, TissueFit, fit_tissues
 from brainseg.tissues.seeds import fit_seeded
-from brainseg.tissues.tables import THREE, TissueTable
+from brainseg.tissues.tables import TissueTable, volumes_ml
 
 FIELD_OF_VIEW_MM = (15.0, 1000.0)
 """A side of a scan that shows a head, or a slab of one. Outside it voxel sizes are wrong (a unit
@@ -90,8 +90,7 @@ class SegmentedVolume:
     @property
     def volumes_ml(self) -> dict[str, float]:
         """Volume of CSF, GM and WM in mL, from the fractions."""
-        sums = self.fit.fractions.sum(axis=0, dtype=np.float64) * self.volume.voxel_volume
-        return {t.abbreviation: float(v) for t, v in zip(THREE.tissues, sums, strict=True)}
+        return volumes_ml(self.fit.fractions, self.volume.voxel_volume)
 
     @property
     def lesions_ml(self) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainseg.cli.options import Commands, add_command, add_person, add_threads
+from brainseg.config import COVARIANCE_TYPES, FAMILIES, MOST_SAMPLES
 from brainseg.errors import CannotCreateError, UsageError
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("brainseg")
 
-FAMILIES = ("gaussian", "student", "rician")
-COVARIANCES = ("full", "tied", "diag", "spherical")
 MOST_COMPONENTS = 12
-# Of several channels every n-th voxel is taken beyond so many: each fit then takes seconds.
-MOST_SAMPLES = 200_000
 # EM finds local maxima, the more of them the more components.
 RESTARTS = 4
 
@@ -50,7 +47,7 @@ def add_select_model(commands: Commands) -> None:
     parser.add_argument(
         "--covariances",
         metavar="TYPE,...",
-        help=f"of Gaussians: {', '.join(COVARIANCES)} (default: all; full in one channel)",
+        help=f"of Gaussians: {', '.join(COVARIANCE_TYPES)} (default: all; full in one channel)",
     )
 
 
@@ -89,7 +86,7 @@ def _select_model(args: argparse.Namespace) -> int:
 
     components = parse_components(args.components)
     families = _names("--families", args.families, FAMILIES)
-    kinds = _names("--covariances", args.covariances, COVARIANCES)
+    kinds = _names("--covariances", args.covariances, COVARIANCE_TYPES)
     job = _job(args)
     single = not job.contrasts
     if "rician" in families and not single:
@@ -106,7 +103,7 @@ def _select_model(args: argparse.Namespace) -> int:
         x,
         components,
         families=families,
-        covariance_types=kinds or (COVARIANCES[:1] if single else COVARIANCES),
+        covariance_types=kinds or (COVARIANCE_TYPES[:1] if single else COVARIANCE_TYPES),
         random_state=args.seed,
         n_init=RESTARTS,
         tell=lambda row: log.info("%s, K = %d: done", row.name, row.n_components),

@@ -32,7 +32,7 @@ The steps by themselves (for a Markov field, a bias field, any other E-step weig
 >>> clusters = kmeans(X, K, sample_weight=w)                   # .centres, .labels, .inertia
 """
 
-from brainseg.mixture.alignment import align
+from brainseg.mixture.alignment import align, bhattacharyya
 from brainseg.mixture.engine.covariances import expand_covariances
 from brainseg.mixture.engine.densities import (
     effective_counts,
@@ -65,6 +65,7 @@ __all__ = [
     "StudentMixture",
     "align",
     "best",
+    "bhattacharyya",
     "effective_counts",
     "expand_covariances",
     "kmeans",

@@ -39,7 +39,7 @@ def align(mixture: GaussianMixture, reference: GaussianMixture) -> Ints:
             f"means have shapes {reference.means_.shape} and {mixture.means_.shape}; "
             f"only mixtures of one size can be aligned"
         )
-    distance = _bhattacharyya(reference.means_, _full(reference), mixture.means_, _full(mixture))
+    distance = bhattacharyya(reference.means_, _full(reference), mixture.means_, _full(mixture))
     return np.asarray(linear_sum_assignment(distance)[1], dtype=np.int64)
 
 
@@ -48,8 +48,20 @@ def _full(mixture: GaussianMixture) -> Floats:
     return expand_covariances(mixture.covariances_, mixture.covariance_type, k, d)
 
 
-def _bhattacharyya(m1: Floats, s1: Floats, m2: Floats, s2: Floats) -> Floats:
-    """Distances between all pairs of Gaussians, shape (K1, K2)."""
+def bhattacharyya(m1: Floats, s1: Floats, m2: Floats, s2: Floats) -> Floats:
+    """Return the Bhattacharyya distances between all pairs of Gaussians.
+
+    Parameters
+    ----------
+    m1, s1 : ndarray, shapes (K1, D) and (K1, D, D)
+        Means and covariances.
+    m2, s2 : ndarray, shapes (K2, D) and (K2, D, D)
+
+    Returns
+    -------
+    ndarray, shape (K1, K2)
+        0 where both are the same.
+    """
     middle = 0.5 * (s1[:, None] + s2)
     delta = m1[:, None] - m2
     square = np.einsum("abd,abde,abe->ab", delta, np.linalg.inv(middle), delta)

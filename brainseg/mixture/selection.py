@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainseg.config import FAMILIES
 from brainseg.errors import DataError
 from brainseg.mixture.engine.arrays import Floats, as_sample_weight, as_samples
 from brainseg.mixture.engine.blas import one_blas_thread
@@ -22,7 +23,6 @@ from brainseg.mixture.families.rician import RicianMixture
 from brainseg.mixture.families.starts import prepare
 from brainseg.mixture.families.student import StudentMixture
 
-FAMILIES = ("gaussian", "student", "rician")
 CRITERIA = ("held_out", "aic", "bic", "icl")
 # A fifth of the samples judges mixtures fitted to the others.
 _FOLDS = 5

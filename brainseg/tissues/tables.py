@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from brainseg.config import count_classes
 
 
@@ -101,6 +104,20 @@ def table(name: str) -> TissueTable:
     n_classes = count_classes(name)
     named = {t.name: t for t in (SIX, THREE, ANATOMICAL)} | {"6": SIX, "3": THREE}
     return named[name] if name in named else _numbered(n_classes)
+
+
+def volumes_ml(fractions: NDArray[np.float32], voxel_ml: float) -> dict[str, float]:
+    """Return the volume of CSF, GM and WM in mL by abbreviation.
+
+    Parameters
+    ----------
+    fractions : ndarray of float32, shape (n_mask, 3)
+        Share of each in each voxel.
+    voxel_ml : float
+        Volume of a voxel.
+    """
+    sums = fractions.sum(axis=0, dtype=np.float64) * voxel_ml
+    return {t.abbreviation: float(v) for t, v in zip(THREE.tissues, sums, strict=True)}
 
 
 def _numbered(n: int) -> TissueTable:

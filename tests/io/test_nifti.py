@@ -141,7 +141,7 @@ def test_dicom_folder(tmp_path: Path) -> None:
 
 
 def test_all_real_formats_are_read_or_explained(shared_data: Path) -> None:
-    refused = {"4d.nii.gz": "--volume", "5D_small.nii": "at least 5", "rgb.nii.gz": "colour"}
+    refused = {"4d.nii.gz": "`index`", "5D_small.nii": "at least 5", "rgb.nii.gz": "colour"}
     for path in sorted((shared_data / "formats").iterdir()):
         if path.name in refused:
             with pytest.raises(DataError, match=refused[path.name]):

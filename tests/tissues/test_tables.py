@@ -49,5 +49,5 @@ def test_unknown_tables_are_refused(name: str) -> None:
      ("smooth", float("nan")), ("seed", -1), ("threads", 0), ("tissues", "0")],
 )  # fmt: skip
 def test_bad_options_name_the_option(option: str, value: object) -> None:
-    with pytest.raises(UsageError, match="--" + option.replace("_", "-")):
+    with pytest.raises(UsageError, match=f"`{option}`"):
         SegmentConfig(**{option: value})  # type: ignore[arg-type]

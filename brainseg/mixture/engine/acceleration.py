@@ -29,6 +29,10 @@ class Climber(Generic[C]):
     """Coordinates around a mixture, the place in them, and the curvature seen on the way."""
 
     def __init__(self, state: State[C], frame: Frame[C]) -> None:
+        self._start_at(state, frame)
+
+    def _start_at(self, state: State[C], frame: Frame[C]) -> None:
+        """Put the origin of the coordinates at a mixture, with no curvature seen yet."""
         self._origin, self._frame = state.log_weights, frame
         self._k = len(state.log_weights)
         size = len(frame.information(np.exp(state.log_weights)))
@@ -84,7 +88,7 @@ class Climber(Generic[C]):
                 small = walk.em_step()
                 frame = walk.state.components.frame()
                 assert frame is not None
-                self.__init__(walk.state, frame)  # type: ignore[misc]
+                self._start_at(walk.state, frame)
                 gradient = self._gradient(walk, self._vector)
                 walk.converged = small
                 continue

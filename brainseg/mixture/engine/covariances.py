@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainseg.config import COVARIANCE_TYPES
 from brainseg.mixture.engine.arrays import Floats
-
-COVARIANCE_TYPES = ("full", "diag", "spherical", "tied")
 
 
 def expand_covariances(

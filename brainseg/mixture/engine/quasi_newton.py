@@ -30,10 +30,6 @@ class Curvature:
         if product > 1e-10 * float(np.sqrt((step @ step) * (y @ y))):
             self._pairs.append((step, y, product))
 
-    def forget(self) -> None:
-        """Drop all pairs."""
-        self._pairs.clear()
-
     def direction(self, gradient: Floats, information: Floats) -> Floats:
         """Return the ascent direction; `information` is the first guess of the curvature."""
         q = gradient.copy()

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from brainseg.config import COVARIANCE_TYPES
 from brainseg.errors import DataError
 from brainseg.mixture.engine.arrays import Floats, Ints
 from brainseg.mixture.engine.covariances import (
-    COVARIANCE_TYPES,
     compact_covariances,
     expand_covariances,
 )

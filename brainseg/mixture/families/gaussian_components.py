@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from brainseg.config import COVARIANCE_TYPES
 from brainseg.mixture.engine.arrays import Floats, Ints, upper
-from brainseg.mixture.engine.covariances import COVARIANCE_TYPES, on_floor, raised
+from brainseg.mixture.engine.covariances import on_floor, raised
 from brainseg.mixture.engine.densities import LOG_2PI, log_gaussian
 from brainseg.mixture.engine.prior import ConjugatePrior
 from brainseg.mixture.engine.samples import Block

@@ -32,7 +32,6 @@ from brainseg.qc.draw.charts import (
 from brainseg.qc.draw.pictures import Bytes
 from brainseg.qc.measure.subject import Subject
 
-CYCLES = (0, 1, 2, 5, 20)
 # Cells of a plane, two pixels each.
 ACROSS, DOWN = 150, 118
 PLANE = (360, 280)
@@ -64,8 +63,8 @@ class Stage:
 
 
 def walk(X: Array | Histogram, n_components: int, *, seed: int = 0) -> list[Snapshot]:
-    """Run plain EM from its K-means start and keep what it was after `CYCLES`."""
-    return snapshots(X, n_components, cycles=CYCLES, random_state=seed)
+    """Run plain EM from its K-means start and keep what it was after some cycles."""
+    return snapshots(X, n_components, random_state=seed)
 
 
 def stages(walked: Sequence[Snapshot]) -> list[Stage]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from brainseg.core.masking import bounding_box, largest_part, widened
 from brainseg.core.volume import Array, BoolArray, FloatArray
+from brainseg.mixture import bhattacharyya
 from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.numbers import TISSUES
 from brainseg.qc.measure.subject import Subject
@@ -234,23 +235,17 @@ def mixture_numbers(subject: Subject) -> dict[str, float | None]:
         "bic_per_voxel": None
         if per_voxel is None
         else ((3 * k - 1) * math.log(n) - 2 * n * per_voxel) / n,
-        "overlap_max": float(bhattacharyya(means, variances).max()) if k > 1 else None,
+        "overlap_max": float(overlaps(means, variances).max()) if k > 1 else None,
         "uncertain_share": float((best < 0.6).mean()),
         "entropy_mean": float(subject.entropy.mean(dtype=np.float64)),
     }
 
 
-def bhattacharyya(means: FloatArray, variances: FloatArray) -> FloatArray:
-    """Overlap of each Gaussian with the next: 0 apart, 1 identical.
-
-    Bhattacharyya, Bull. Calcutta Math. Soc. 1943: BC = exp(-D), with
-    D = (m1 - m2)^2 / (4 (v1 + v2)) + ln((v1 + v2) / (2 sqrt(v1 v2))) / 2.
-    """
-    v1, v2 = variances[:-1], variances[1:]
-    distance = np.diff(means) ** 2 / (4 * (v1 + v2)) + 0.5 * np.log(
-        (v1 + v2) / (2 * np.sqrt(v1 * v2))
-    )
-    overlap: FloatArray = np.exp(-distance)
+def overlaps(means: FloatArray, variances: FloatArray) -> FloatArray:
+    """Bhattacharyya coefficient of each Gaussian with the next: 0 apart, 1 identical."""
+    m = means.astype(np.float64)[:, None]
+    s = variances.astype(np.float64)[:, None, None]
+    overlap: FloatArray = np.exp(-np.diagonal(bhattacharyya(m, s, m, s), offset=1))
     return overlap
 
 

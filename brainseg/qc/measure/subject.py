@@ -14,7 +14,7 @@ from brainseg.core import masking
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import SegmentedVolume
-from brainseg.tissues.tables import THREE, TissueTable
+from brainseg.tissues.tables import TissueTable, volumes_ml
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +93,7 @@ class Subject:
     @property
     def volumes_ml(self) -> dict[str, float]:
         """Volume of CSF, GM and WM in mL, from the fractions."""
-        sums = self.fractions.sum(axis=0, dtype=np.float64) * self.volume.voxel_volume
-        return {t.abbreviation: float(v) for t, v in zip(THREE.tissues, sums, strict=True)}
+        return volumes_ml(self.fractions, self.volume.voxel_volume)
 
 
 def from_result(scan: Scan, result: SegmentedVolume, record: Mapping[str, Any]) -> Subject:

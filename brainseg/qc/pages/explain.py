@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from brainseg.config import MOST_SAMPLES
 from brainseg.core.volume import Array
 from brainseg.mixture import GaussianMixture, Histogram, Snapshot
 from brainseg.qc.draw import charts, stages
@@ -16,7 +17,6 @@ from brainseg.qc.draw.stages import Plane, in_plane, over_histogram
 from brainseg.qc.templating import mixture_page
 
 # Several channels: so many voxels draw a plane as well as all of them, and EM takes seconds.
-MOST_SAMPLES = 200_000
 DRAWN = 2_500
 DRAWN_1D = 50_000
 Picture = tuple[str, Markup]

@@ -13,7 +13,7 @@ from brainseg.core.volume import Volume
 from brainseg.qc.measure import quality
 from brainseg.qc.measure.air import surroundings
 from brainseg.qc.measure.numbers import BY_KEY, NUMBERS
-from brainseg.qc.measure.quality import Quality, bhattacharyya, efc, grown, measure, rpve, summary
+from brainseg.qc.measure.quality import Quality, efc, grown, measure, overlaps, rpve, summary
 from brainseg.qc.measure.subject import from_result
 from brainseg.qc.measure.summary import quality_json
 from brainseg.qc.measure.verdict import judge
@@ -120,8 +120,8 @@ def test_fwhm_of_smoothed_noise_is_that_of_its_kernel():
 
 
 def test_overlap_of_the_same_and_of_distant_gaussians():
-    assert bhattacharyya(np.array([1.0, 1.0]), np.array([2.0, 2.0]))[0] == pytest.approx(1.0)
-    assert bhattacharyya(np.array([0.0, 50.0]), np.array([1.0, 1.0]))[0] < 1e-9
+    assert overlaps(np.array([1.0, 1.0]), np.array([2.0, 2.0]))[0] == pytest.approx(1.0)
+    assert overlaps(np.array([0.0, 50.0]), np.array([1.0, 1.0]))[0] < 1e-9
 
 
 def test_summary_is_that_of_a_normal_sample():
