@@ -51,6 +51,12 @@ class NoInputError(BrainsegError):
     exit_code = 66
 
 
+class InternalError(BrainsegError):
+    """A fault of brainseg that nobody foresaw."""
+
+    exit_code = 70
+
+
 class CannotCreateError(BrainsegError):
     """The output exists already, or its folder cannot be created or written."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from brainseg.config import SegmentConfig
 from brainseg.core.steps import Steps
 from brainseg.core.volume import BoolArray, Volume
-from brainseg.io import derivatives, locks, nifti
+from brainseg.errors import CannotCreateError
+from brainseg.io import atomic, derivatives, locks, nifti
 from brainseg.io.bids import split_name
 from brainseg.io.derivatives import Target
 from brainseg.io.inputs import read_mask
@@ -25,6 +27,9 @@ from brainseg.qc.measure.subject import from_result
 from brainseg.qc.measure.summary import Summary, summarise
 
 log = logging.getLogger(__name__)
+
+LONGEST_NAME = 180
+"""Bytes of a scan's name: file systems take 255, and the ending of an output up to 60."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,10 @@ def run_scan(
         TemporaryError when another run is at this scan.
     """
     steps = steps or Steps()
-    if job.target.record.exists():
-        derivatives.require_free(job.target, force=force)
+    _require_room(job.target)
+    with atomic.explained(job.target.folder):
+        if job.target.record.exists():
+            derivatives.require_free(job.target, force=force)
     with steps.step("Load"):
         inputs = read(job)
     with _alone(job.target):
@@ -230,6 +237,15 @@ def _write(
     with steps.step("Write"):
         files = derivatives.write(target, scan, result, quality=quality, timed=timed)
     return Finished(result, measured, tuple(files))
+
+
+def _require_room(target: Target) -> None:
+    """Refuse a name that is too long for the names of its outputs, before minutes are spent."""
+    if len(os.fsencode(target.prefix)) > LONGEST_NAME:
+        raise CannotCreateError(
+            f"{target.prefix[:40]}...: a name of {len(target.prefix)} letters; the outputs' names "
+            f"need one of at most {LONGEST_NAME}, so rename the scan"
+        )
 
 
 def report_again(job: Job, *, threads: int = 1, steps: Steps | None = None) -> list[Path]:

@@ -69,24 +69,31 @@ class Found:
     contrasts: tuple[tuple[str, Path], ...] = ()
 
 
-def find_scans(dataset: Path, filters: Filters | None = None) -> list[Found]:
+def find_scans(
+    dataset: Path, filters: Filters | None = None, *, unreadable: list[str] | None = None
+) -> list[Found]:
     """Find the T1w scans of a dataset, in order of name.
+
+    A folder of a participant that cannot be read is told in a warning; the others are searched.
 
     Parameters
     ----------
     dataset : Path
         Root of the BIDS dataset.
     filters : Filters, optional
+    unreadable : list of str, optional
+        Takes the folders that cannot be read, with respect to the dataset.
 
     Raises
     ------
     NoInputError
-        When the folder is absent or may not be read.
+        When the dataset's own folder may not be read.
     NothingMatchedError
         When no T1w scan satisfies the filters.
     """
     filters = filters or Filters()
     found: list[Found] = []
+    lost = [] if unreadable is None else unreadable
     subjects = _folders(dataset, "sub")
     for label in filters.participants:
         if label not in subjects:
@@ -95,14 +102,29 @@ def find_scans(dataset: Path, filters: Filters | None = None) -> list[Found]:
         if filters.participants and label not in filters.participants:
             continue
         # A session may be left out of the tree even where other participants have some.
-        for place in (subject, *_folders(subject, "ses").values()):
-            found += _of_session(place / "anat", place.relative_to(dataset) / "anat", filters)
+        try:
+            places = [subject, *_folders(subject, "ses").values()]
+        except NoInputError as error:
+            _lose(lost, subject.relative_to(dataset), error)
+            continue
+        for place in places:
+            folder = place.relative_to(dataset) / "anat"
+            try:
+                found += _of_session(place / "anat", folder, filters)
+            except NoInputError as error:
+                _lose(lost, folder, error)
     if not found:
         raise NothingMatchedError(
             f"{dataset.name}/: no T1w scan among {len(subjects)} participants satisfies the "
             "filters; look at the labels given and at sub-*/[ses-*/]anat/*_T1w.nii.gz"
         )
     return found
+
+
+def _lose(lost: list[str], folder: Path, error: NoInputError) -> None:
+    """Go on without a folder; one participant's must not stop the others."""
+    log.warning("%s: left out, %s", folder.as_posix(), error)
+    lost.append(folder.as_posix())
 
 
 def _of_session(anat: Path, folder: Path, filters: Filters) -> Iterator[Found]:
@@ -152,8 +174,17 @@ def _folders(parent: Path, key: str) -> dict[str, Path]:
     return {
         bids.label(entry.name, key): Path(entry.path)
         for entry in _entries(parent)
-        if entry.name.startswith(f"{key}-") and entry.is_dir()
+        if entry.name.startswith(f"{key}-") and _is_folder(entry)
     }
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        # A link that leads to itself, or a folder on a disk that has gone.
+        log.warning("%s/: left out, cannot be read (%s)", entry.name, error.strerror)
+        return False
 
 
 def check_dataset(dataset: Path) -> None:

@@ -15,9 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import brainseg
 from brainseg.cli.engines import add_engine, check_engine, make_crew, make_engine
-from brainseg.cli.options import Commands, add_command, add_segment_options, segment_config
+from brainseg.cli.options import (
+    Commands,
+    add_command,
+    add_segment_options,
+    path_of,
+    segment_config,
+)
 from brainseg.config import CONTRASTS
-from brainseg.errors import BrainsegError, NothingMatchedError, UnknownLevelError, UsageError
+from brainseg.errors import (
+    BrainsegError,
+    NoInputError,
+    NothingMatchedError,
+    UnknownLevelError,
+    UsageError,
+)
+from brainseg.io import atomic
 
 if TYPE_CHECKING:
     from brainseg.batch.work import Outcome, Task
@@ -42,14 +55,14 @@ def add_bids(commands: Commands) -> None:
         commands, "bids", "Segment a BIDS dataset (BIDS App), or gather its results.",
         "bids BIDS_DIR OUT participant --participant-label 01 02", _bids,
     )  # fmt: skip
-    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the dataset")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the derivatives")
+    parser.add_argument("bids_dir", type=path_of, metavar="BIDS_DIR", help="the dataset")
+    parser.add_argument("out", type=path_of, metavar="OUT", help="folder for the derivatives")
     parser.add_argument("level", metavar="LEVEL", help="participant or group")
     parser.add_argument("--version", action="version", version=f"brainseg {brainseg.__version__}")
     which = parser.add_argument_group("which scans")
     _add_labels(which)
     _add_exclude_failed(which)
-    which.add_argument("--bids-filter-file", type=Path, metavar="FILE", help="JSON of entities")
+    which.add_argument("--bids-filter-file", type=path_of, metavar="FILE", help="JSON of entities")
     which.add_argument(
         "--contrasts",
         nargs="+",
@@ -62,7 +75,11 @@ def add_bids(commands: Commands) -> None:
     )
     how = add_engine(parser)
     how.add_argument(
-        "-w", "--work-dir", type=Path, metavar="DIR", help="scratch of libraries (default: TMPDIR)"
+        "-w",
+        "--work-dir",
+        type=path_of,
+        metavar="DIR",
+        help="scratch of libraries (default: TMPDIR)",
     )
     how.add_argument("--stop-on-first-crash", action="store_true", help="begin no more after it")
     how.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
@@ -82,7 +99,7 @@ def add_bids(commands: Commands) -> None:
     add_segment_options(segmentation)
     segmentation.add_argument(
         "--cohort-prior",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="keep intensity classes near those of a cohort, from `group --cohort-model`; "
         "replaces --prior",
@@ -96,7 +113,7 @@ def add_group(commands: Commands) -> None:
         commands, "group", "Gather the results of all scans into one table and one page.",
         "group OUT", _group,
     )  # fmt: skip
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the derivatives")
+    parser.add_argument("out", type=path_of, metavar="OUT", help="folder of the derivatives")
     _add_labels(parser)
     _add_exclude_failed(parser)
     add_engine(parser)
@@ -135,7 +152,7 @@ def _add_cohort_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--participants",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="at the group level, the participants.tsv with age, sex and groups (default: the "
         "dataset's)",
@@ -174,7 +191,8 @@ def _participant(args: argparse.Namespace) -> int:
             {} if args.bids_filter_file is None else discovery.read_filters(args.bids_filter_file)
         ),
     )
-    found = discovery.find_scans(args.bids_dir, filters)
+    unreadable: list[str] = []
+    found = discovery.find_scans(args.bids_dir, filters, unreadable=unreadable)
     config = segment_config(args, threads=1)
     if args.cohort_prior is not None:
         if args.contrasts:
@@ -199,7 +217,8 @@ def _participant(args: argparse.Namespace) -> int:
             print(f"{item.task.scan}\t{state if item.why is None else f'to do: {item.why}'}")
         return 0
     if args.work_dir is not None:
-        args.work_dir.mkdir(parents=True, exist_ok=True)
+        with atomic.explained(args.work_dir):
+            args.work_dir.mkdir(parents=True, exist_ok=True)
         os.environ["TMPDIR"] = tempfile.tempdir = str(args.work_dir.resolve())
     needs = [bytes_needed(item.task) for item in planned if item.why is not None]
     crew = make_crew(args, needs or [1])
@@ -221,7 +240,11 @@ def _participant(args: argparse.Namespace) -> int:
             # On a full disk the table below is what remains.
             log.warning("no summary was written: %s", error)
         print(teller.table())
-    return study.exit_code(outcomes)
+    code = study.exit_code(outcomes)
+    if not unreadable:
+        return code
+    # A folder that cannot be read counts as a scan that failed.
+    return NoInputError.exit_code if code in (0, NoInputError.exit_code) else 1
 
 
 def _group(args: argparse.Namespace) -> int:

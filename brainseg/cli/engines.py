@@ -7,10 +7,9 @@ import logging
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainseg.cli.options import Commands, add_command, usable_cores
+from brainseg.cli.options import Commands, add_command, path_of, usable_cores
 from brainseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def add_certificates(commands: Commands) -> None:
         "certificates dask.yaml; then DASK_CONFIG=dask.yaml dask scheduler --protocol tls",
         _certificates,
     )  # fmt: skip
-    parser.add_argument("file", type=Path, metavar="FILE", help="where to; keep it to yourself")
+    parser.add_argument("file", type=path_of, metavar="FILE", help="where to; keep it to yourself")
 
 
 def _certificates(args: argparse.Namespace) -> int:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import brainseg
-from brainseg.cli import bids, engines, mixture, review
-from brainseg.cli.flags import FlagFormatter, in_flags
+from brainseg.cli import bids, door, engines, mixture, review
 from brainseg.cli.options import (
     Command,
     Commands,
@@ -22,12 +21,15 @@ from brainseg.cli.options import (
     add_person,
     add_segment_options,
     add_threads,
+    path_of,
     segment_config,
+    whole,
 )
-from brainseg.errors import BrainsegError, UsageError
+from brainseg.errors import TemporaryError, UsageError
 
 if TYPE_CHECKING:
     from brainseg.core.steps import Steps
+    from brainseg.run import Job
 
 log = logging.getLogger("brainseg")
 
@@ -36,18 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _terminated)
-    verbose = False
+    door.open_streams()
     try:
+        door.require_names(arguments)
         parser, names = _parser()
         args = parser.parse_args(bids.with_command(arguments, names))
-        verbose = getattr(args, "verbose", False)
-        _set_up_logging(verbose=verbose, quiet=getattr(args, "quiet", False))
+        _set_up_logging(
+            verbose=getattr(args, "verbose", False), quiet=getattr(args, "quiet", False)
+        )
         command: Command = args.command
         return command(args)
-    except BrainsegError as error:
-        log.debug("where it happened:", exc_info=verbose)
-        print(f"brainseg: error: {in_flags(str(error))}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
         print("brainseg: interrupted; what was complete is kept", file=sys.stderr)
         return 130
@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone; there is nobody left to tell.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
         return 141
+    except Exception as error:
+        return door.tell(error)
 
 
 def _terminated(signum: int, frame: object) -> NoReturn:
@@ -66,7 +68,7 @@ def _terminated(signum: int, frame: object) -> NoReturn:
 def _set_up_logging(*, verbose: bool, quiet: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     handler = logging.StreamHandler()
-    handler.setFormatter(FlagFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(door.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(level)
 
@@ -95,11 +97,11 @@ def _add_run(commands: Commands) -> None:
         commands, "run", "Segment one scan, or several of different people.",
         "run T1.nii.gz -o OUT", _run,
     )  # fmt: skip
-    parser.add_argument("scans", nargs="+", type=Path, metavar="T1", help="T1w scan(s)")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("scans", nargs="+", type=path_of, metavar="T1", help="T1w scan(s)")
+    parser.add_argument("-o", "--out", type=path_of, required=True, help="folder for the results")
     add_person(parser)
     parser.add_argument(
-        "--seeds", type=Path, metavar="FILE", help="label map of voxels whose tissue is known"
+        "--seeds", type=path_of, metavar="FILE", help="label map of voxels whose tissue is known"
     )
     parser.add_argument("--force", action="store_true", help="overwrite earlier results")
     parser.add_argument(
@@ -116,7 +118,7 @@ def _add_demo(commands: Commands) -> None:
         commands, "demo", "Make a synthetic head, segment it and compare with its truth.",
         "demo -o OUT", _demo,
     )  # fmt: skip
-    parser.add_argument("-o", "--out", type=Path, help="keep the head and the results here")
+    parser.add_argument("-o", "--out", type=path_of, help="keep the head and the results here")
     parser.add_argument("--force", action="store_true", help="overwrite earlier results")
     add_segment_options(parser)
     add_threads(parser)
@@ -127,7 +129,7 @@ def _add_phantom(commands: Commands) -> None:
         commands, "phantom", "Write a synthetic head with its truth.",
         "phantom -o OUT --noise 5 --bias 40", _phantom,
     )  # fmt: skip
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the files")
+    parser.add_argument("-o", "--out", type=path_of, required=True, help="folder for the files")
     parser.add_argument("--noise", type=float, default=3.0, help="%% of white matter (default 3)")
     parser.add_argument("--bias", type=float, default=20.0, help="bias field in %% (default 20)")
     parser.add_argument("--contrast", default="T1w", choices=("T1w", "T2w", "PDw"))
@@ -139,7 +141,7 @@ def _add_phantom(commands: Commands) -> None:
         metavar="MM",
         help="one or three sizes",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole, default=0)
     parser.add_argument("--force", action="store_true", help="overwrite earlier files")
 
 
@@ -149,8 +151,8 @@ def _add_evaluate(commands: Commands) -> None:
         "evaluate OUT/T1_seg-anatomical_dseg.nii.gz aparc+aseg.nii.gz --truth-labels freesurfer",
         _evaluate,
     )  # fmt: skip
-    parser.add_argument("segmentation", type=Path, metavar="SEG")
-    parser.add_argument("truth", type=Path, metavar="TRUTH")
+    parser.add_argument("segmentation", type=path_of, metavar="SEG")
+    parser.add_argument("truth", type=path_of, metavar="TRUTH")
     parser.add_argument(
         "--map",
         metavar="SEG=TRUTH,...",
@@ -214,15 +216,26 @@ def _run(args: argparse.Namespace) -> int:
                     report_again(job, threads=config.threads, steps=steps)
                 else:
                     run_scan(job, config, force=args.force, report=not args.no_report, steps=steps)
-        except BrainsegError as error:
-            if len(jobs) == 1:
-                raise
+        except Exception as error:
             # One bad scan must not keep the others from being done.
-            print(f"brainseg: error: {in_flags(str(error))}", file=sys.stderr)
-            worst = worst or error.exit_code
+            code = door.tell(_with_memory(error, job))
+            worst = worst or code
         else:
             log.info("%s: done, see %s", job.path.name, args.out)
     return worst
+
+
+def _with_memory(error: Exception, job: Job) -> Exception:
+    """Say how much memory a scan takes where that was the fault."""
+    from brainseg.batch import memory
+    from brainseg.io import nifti
+
+    if not isinstance(error, MemoryError):
+        return error
+    gigabytes = memory.needed(nifti.voxel_count(job.path)) / 1e9
+    return TemporaryError(
+        f"{job.path.name}: not enough memory; segmenting it takes about {gigabytes:.1f} GB"
+    )
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -8,7 +8,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainseg.cli.options import Commands, add_command, add_person, add_threads
+from brainseg.cli.options import (
+    Commands,
+    add_command,
+    add_person,
+    add_threads,
+    path_of,
+    whole,
+)
 from brainseg.config import COVARIANCE_TYPES, FAMILIES, MOST_SAMPLES
 from brainseg.errors import CannotCreateError, UsageError
 
@@ -64,9 +71,9 @@ def add_explain(commands: Commands) -> None:
 
 
 def _add_scan(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scan", type=Path, metavar="T1", help="T1w scan")
+    parser.add_argument("scan", type=path_of, metavar="T1", help="T1w scan")
     parser.add_argument(
-        "-o", "--out", type=Path, default=Path(), help="folder for the page (default: this one)"
+        "-o", "--out", type=path_of, default=Path(), help="folder for the page (default: this one)"
     )
     add_person(parser)
     parser.add_argument(
@@ -75,7 +82,9 @@ def _add_scan(parser: argparse.ArgumentParser) -> None:
         choices=("n4", "none"),
         help="remove the bias field by N4, or take intensities as they come (default: n4)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
+    parser.add_argument(
+        "--seed", type=whole, default=0, help="seed of everything random (default 0)"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite an earlier page")
     add_threads(parser)
 
@@ -218,7 +227,11 @@ def _intensities(args: argparse.Namespace, job: Job) -> Intensities:
 
 def _free(path: Path, *, force: bool) -> Path:
     """Refuse to overwrite a page before the work begins."""
-    if path.exists() and not force:
+    from brainseg.io import atomic
+
+    with atomic.explained(path.parent):
+        there = path.exists()
+    if there and not force:
         raise CannotCreateError(
             f"{path.name}: is there already; add --force to overwrite it, or choose another -o"
         )

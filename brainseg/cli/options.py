@@ -25,6 +25,20 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
+def path_of(text: str) -> Path:
+    """Read a path; an empty one would be the working folder, which nobody means by it."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("the path is empty; name a file or folder")
+    return Path(text)
+
+
+def whole(text: str) -> int:
+    """Read a whole number of 0 or more that a random generator takes as its seed."""
+    if not text.isdecimal() or int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {(1 << 32) - 1}")
+    return int(text)
+
+
 def add_command(
     commands: Commands, name: str, does: str, example: str, run: Command
 ) -> argparse.ArgumentParser:
@@ -50,9 +64,11 @@ def add_person(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--volume", type=int, metavar="N", help="which volume of a 4-D file, from 0"
     )
-    parser.add_argument("--t2", type=Path, metavar="FILE", help="T2w scan of the same person")
-    parser.add_argument("--flair", type=Path, metavar="FILE", help="FLAIR scan of the same person")
-    parser.add_argument("--pd", type=Path, metavar="FILE", help="PDw scan of the same person")
+    parser.add_argument("--t2", type=path_of, metavar="FILE", help="T2w scan of the same person")
+    parser.add_argument(
+        "--flair", type=path_of, metavar="FILE", help="FLAIR scan of the same person"
+    )
+    parser.add_argument("--pd", type=path_of, metavar="FILE", help="PDw scan of the same person")
 
 
 def add_segment_options(parser: argparse._ActionsContainer) -> None:
@@ -88,7 +104,9 @@ def add_segment_options(parser: argparse._ActionsContainer) -> None:
         metavar="BETA",
         help="strength of the neighbourhood prior; 0 is the pure mixture",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
+    parser.add_argument(
+        "--seed", type=whole, default=0, help="seed of everything random (default 0)"
+    )
     parser.add_argument("--no-report", action="store_true", help="skip the QC page")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from brainseg.cli.options import Commands, add_command
+from brainseg.cli.options import Commands, add_command, path_of
 from brainseg.errors import UsageError
 
 
@@ -20,7 +20,7 @@ def add_review(commands: Commands) -> None:
         commands, "review", "Rate the segmentations of a study in the browser, by keyboard.",
         "review OUT", _review,
     )  # fmt: skip
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder with the results")
+    parser.add_argument("out", type=path_of, metavar="OUT", help="folder with the results")
     parser.add_argument("--rater", default="", metavar="NAME", help="who rates")
     parser.add_argument(
         "--port",

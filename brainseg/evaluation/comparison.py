@@ -65,6 +65,13 @@ def parse_map(text: str) -> Groups:
                 f"`map`: {part!r} is not understood; write SEG=TRUTH, for example 1+2=1,3=4-6"
             ) from error
         groups[part.strip()] = pair
+    for side, name in enumerate(("segmentation", "truth")):
+        labels = [label for pair in groups.values() for label in pair[side]]
+        if twice := sorted({n for n in labels if labels.count(n) > 1}):
+            raise UsageError(
+                f"--map: label {twice[0]} of the {name} stands in it twice; join what corresponds "
+                "by +, for example 1+2=1"
+            )
     return groups
 
 
@@ -98,6 +105,11 @@ def compare_files(
     seg = nifti.load_labels(segmentation)
     require_same_grid(seg[1], reference[1], segmentation, truth)
     ours, theirs = seg[0].data, reference[0].data
+    for pair, (left, right) in (groups or {}).items():
+        if not np.isin(ours, left).any() and not np.isin(theirs, right).any():
+            raise DataError(
+                f"--map {pair}: neither {segmentation.name} nor {truth.name} holds these labels"
+            )
     if groups is None and any(schemes):
         groups = _by_schemes(*schemes, segmentation, truth)
     if groups is None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from brainseg.core.volume import Array, Volume
 from brainseg.errors import DataError, NoInputError
-from brainseg.io import privacy
+from brainseg.io import hdf5, privacy
 from brainseg.io.grids import (
     MM_PER_UNIT,
     Grid,
@@ -240,17 +240,21 @@ def compress(raw: bytes) -> bytes:
 
 
 def _open(path: Path) -> tuple[Any, str]:
-    if not path.exists():
-        raise NoInputError(f"{path.name}: no such file or folder; check the path")
     try:
+        if not path.exists():
+            raise NoInputError(f"{path.name}: no such file or folder; check the path")
         if path.is_dir():
             return _open_dicom(path)
+        if not path.is_file():
+            # A pipe may never end, and the image is read more than once.
+            raise NoInputError(f"{path.name}: a pipe or device; give a file or folder")
         digest = sha256_of(_files_of(path))
     except PermissionError as error:
         raise NoInputError(f"{path.name}: may not be read; check its permissions") from error
     except OSError as error:
         raise NoInputError(f"{path.name}: cannot be read ({error.strerror or error})") from error
     try:
+        hdf5.require_self_contained(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return nib.load(path), digest
@@ -361,9 +365,9 @@ def _require_bytes(image: Any, path: Path, claimed: float) -> None:
     if holder is None or holder.filename is None:
         return
     stored = Path(holder.filename)
-    # Deflate, inside MINC-2 too, shrinks to a thousandth at the very most; of other compressions
-    # no bound is known.
-    most = {".gz": 1100, ".mgz": 1100, ".mnc": 1100, ".zst": np.inf}.get(stored.suffix, 1)
+    # Deflate, inside MINC-2 too, shrinks to a thousandth at the very most. Zstandard knows no such
+    # bound, but no scan of a head shrinks further; a bomb does.
+    most = {".gz": 1100, ".mgz": 1100, ".mnc": 1100, ".zst": 1100}.get(stored.suffix, 1)
     size = stored.stat().st_size
     if claimed > size * most:
         raise DataError(

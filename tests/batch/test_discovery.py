@@ -179,3 +179,25 @@ def test_a_name_taken_apart_goes_together_again(
 )
 def test_what_is_no_name_is_not_taken_for_one(text: str) -> None:
     assert bids.parse(text) is None
+
+
+def test_one_unreadable_folder_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for sub in ("01", "02", "03"):
+        anat = tmp_path / f"sub-{sub}" / "anat"
+        anat.mkdir(parents=True)
+        (anat / f"sub-{sub}_T1w.nii").touch()
+    (tmp_path / "sub-04").symlink_to(tmp_path / "sub-04")  # leads to itself
+    scandir = os.scandir
+
+    def refusing(folder: Path) -> object:
+        if str(folder).endswith(("sub-01/anat", "sub-03")):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    lost: list[str] = []
+    assert [f.folder for f in find_scans(tmp_path, unreadable=lost)] == ["sub-02/anat"]
+    assert lost == ["sub-01/anat", "sub-03"]
+    assert "sub-01/anat: left out" in caplog.text
