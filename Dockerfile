@@ -47,7 +47,7 @@ RUN rm -rf /usr/bin/perl* /usr/lib/*/libperl* /usr/bin/openssl /usr/bin/apt* /us
 COPY --from=build /opt/brainseg /opt/brainseg
 
 FROM scratch
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="brainseg" \
       org.opencontainers.image.description="Tissue maps from MRI scans of heads; a BIDS App" \
       org.opencontainers.image.version="${VERSION}" \

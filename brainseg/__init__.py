@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from brainseg.mixture import GaussianMixture as GaussianMixture
     from brainseg.segmentation import Segmentation as Segmentation
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "GaussianMixture",
     "SegmentConfig",

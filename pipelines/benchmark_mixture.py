@@ -5,7 +5,7 @@
 
 Both libraries fit the same voxels in the same run, one after the other, so that a busy machine is
 busy for both; wall and CPU seconds are medians. Needs scikit-learn (`pip install
-brainseg[benchmark]`) and the shared data: colin27 inside its mask (one channel), and the BrainWeb
+brainseg-em[benchmark]`) and shared data: colin27 inside its mask (one channel), and the BrainWeb
 phantom simulated as T1w, T2w and PDw with partial volume and noise (three channels). Memory is the
 peak of the resident set above what it was before the fit, in a fresh process each (Linux). On a
 busy machine stop scikit-learn early: its likelihood is then lower still, and the ratio a bound.

@@ -1,6 +1,6 @@
 """Brain extraction by deepbet (Fisch et al. 2024, doi:10.1016/j.compbiomed.2024.108845).
 
-An optional extra, ``pip install brainseg[deepbet]``, which brings PyTorch. Its networks were
+An optional extra, ``pip install brainseg-em[deepbet]``, which brings PyTorch. Its networks were
 trained on T1w scans: other contrasts are not for it. None of its weights is part of brainseg.
 """
 
@@ -23,7 +23,7 @@ def _load() -> Any:
         from deepbet.bet import BrainExtraction
     except ImportError as error:
         raise UsageError(
-            f"`brain_extraction` deepbet: {error}; install it with pip install 'brainseg[deepbet]'"
+            f"`brain_extraction` deepbet: {error}; pip install 'brainseg-em[deepbet]'"
         ) from error
     return BrainExtraction(no_gpu=True)
 

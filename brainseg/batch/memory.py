@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import sys
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 # Of a worker that has imported everything and run nothing.
 IDLE_BYTES = 350 << 20
@@ -29,29 +28,29 @@ def available() -> int:
     limits = [_free_of_machine()]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
-            limits.append(int(Path(path).read_text()))
+            limits.append(int(Path(path).read_text(encoding="ascii")))
     return int(SHARE * min(limits))
 
 
 def _free_of_machine() -> int:
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(psutil.virtual_memory().available)
 
 
 def reset_peak() -> None:
     """Begin a new measurement of the peak; where the system has no such thing, keep the old."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_mb() -> float:
-    """Largest resident memory since `reset_peak`, in MiB."""
+    """Largest resident memory since `reset_peak`, in MiB; elsewhere than on Linux see below.
+
+    Windows tells the largest since the process began, and macOS tells what is resident now.
+    """
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return round(int(line.split()[1]) / 1024, 1)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+    memory = psutil.Process().memory_info()
+    most: int = getattr(memory, "peak_wset", memory.rss)
+    return round(most / 2**20, 1)

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from brainseg.errors import BrainsegError, CannotCreateError, OutputError
 
 # No write between temporary name and final name takes this long; who left it has died.
@@ -107,7 +109,7 @@ def place() -> str:
     """Host, boot and process namespace: within one place process numbers can be compared."""
     parts = [socket.gethostname()]
     with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip())
     with suppress(OSError):
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
@@ -123,17 +125,9 @@ def start_time(pid: int) -> str | None:
     if not 0 < pid < 1 << 31:
         return None
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            return ""
-        return ""
+        return None if Path("/proc/self/stat").exists() else _start_time_elsewhere(pid)
     except ProcessLookupError:
         # It ended between opening and reading.
         return None
@@ -143,6 +137,18 @@ def start_time(pid: int) -> str | None:
     fields = status.rpartition(")")[2].split()
     # A zombie has died; nobody has looked at it yet.
     return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def _start_time_elsewhere(pid: int) -> str | None:
+    # macOS and Windows have no /proc; signal 0 would end the process on Windows.
+    try:
+        process = psutil.Process(pid)
+        dead = process.status() == psutil.STATUS_ZOMBIE
+        return None if dead else str(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        return ""
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from brainseg.batch import study
 from brainseg.batch.engines import certificates
 from brainseg.errors import CannotCreateError, NoInputError
 
-dask = pytest.importorskip("dask", reason="brainseg[dask] is not installed")
-pytest.importorskip("distributed", reason="brainseg[dask] is not installed")
+dask = pytest.importorskip("dask", reason="brainseg-em[dask] is not installed")
+pytest.importorskip("distributed", reason="brainseg-em[dask] is not installed")
 yaml = pytest.importorskip("yaml")
 
 

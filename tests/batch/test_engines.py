@@ -34,7 +34,9 @@ ENGINES = [
     pytest.param(lambda: SerialEngine(echo), id="serial"),
     pytest.param(local, id="local"),
     pytest.param(
-        dask, id="dask", marks=pytest.mark.skipif(MISSING, reason="brainseg[dask] is not installed")
+        dask,
+        id="dask",
+        marks=pytest.mark.skipif(MISSING, reason="brainseg-em[dask] is not installed"),
     ),
 ]
 

@@ -29,7 +29,7 @@ def write(path: Path) -> None:
 
         keys = Security.temporary()
     except ImportError as error:
-        raise UsageError("dask is not installed; pip install 'brainseg[dask]'") from error
+        raise UsageError("dask is not installed; pip install 'brainseg-em[dask]'") from error
     role = {"key": keys.tls_scheduler_key, "cert": keys.tls_scheduler_cert}
     tls = {"ca-file": keys.tls_ca_file, "scheduler": role, "worker": role, "client": role}
     settings = {

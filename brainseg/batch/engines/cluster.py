@@ -1,4 +1,4 @@
-"""A Dask cluster: one that the user has, or a local one; needs the extra ``brainseg[dask]``.
+"""A Dask cluster: one that the user has, or a local one; needs the extra ``brainseg-em[dask]``.
 
 Whoever reaches a scheduler runs code as its owner, and on a shared machine everybody reaches the
 loopback. So a local cluster speaks TLS with certificates that only its processes have, and its
@@ -56,7 +56,7 @@ class DaskEngine:
             from distributed import Client
         except ImportError as error:
             raise UsageError(
-                "`engine` dask: dask is not installed; pip install 'brainseg[dask]'"
+                "`engine` dask: dask is not installed; pip install 'brainseg-em[dask]'"
             ) from error
         self._work = work
         self._cluster = _local_cluster(workers, memory) if scheduler is None else None
@@ -154,7 +154,7 @@ def _local_cluster(workers: int, memory: int) -> Any:
         security = Security.temporary()
     except ImportError as error:
         raise UsageError(
-            "`engine` dask: cryptography is not installed; pip install 'brainseg[dask]'"
+            "`engine` dask: cryptography is not installed; pip install 'brainseg-em[dask]'"
         ) from error
     with dask.config.set(LOCAL):
         return LocalCluster(

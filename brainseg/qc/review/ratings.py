@@ -102,7 +102,7 @@ def append(out: Path, rating: Rating) -> Rating:
             size = os.fstat(handle).st_size
             if size == 0:
                 line = ("\t".join(COLUMNS) + "\n").encode() + line
-            elif os.pread(handle, 1, size - 1) != b"\n":
+            elif _last_byte(handle, size) != b"\n":
                 # A machine that died in mid-line left its stump: keep it apart from this one.
                 line = b"\n" + line
             written = os.write(handle, line)
@@ -118,13 +118,20 @@ def append(out: Path, rating: Rating) -> Rating:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    # Windows alone has O_BINARY, and without it turns line ends into its own.
+    binary: int = getattr(os, "O_BINARY", 0)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o644)
     try:
         if fcntl is not None:
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield handle
     finally:
         os.close(handle)
+
+
+def _last_byte(handle: int, size: int) -> bytes:
+    os.lseek(handle, size - 1, os.SEEK_SET)
+    return os.read(handle, 1)
 
 
 def _cells(r: Rating) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from qc_heads import head, outputs_of, page_of, record
 
+import brainseg
 from brainseg.mixture import Histogram
 from brainseg.qc.draw import charts, mosaic, pictures, stages
 from brainseg.qc.draw.panels import Drawing
@@ -71,7 +72,7 @@ def test_everything_that_was_asked_for_is_there(html):
     # The fit, and EM after 0, 1, 2, 5 and 20 cycles and as kept: six components each.
     assert html.count('class="curve"') == 6 * (1 + 6)
     assert html.count('class="sum"') == 1 + 6
-    assert "brainseg 0.1.0" in html
+    assert f"brainseg {brainseg.__version__}" in html
     assert "doi:" in html
 
 
