@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -104,3 +105,53 @@ def test_only_the_edge_reads_images(module: str) -> None:
 def test_every_room_has_its_place() -> None:
     found = {room(m) for m in MODULES}
     assert found == set(ROOMS)
+
+
+# Many parameters, each with its reason.
+WIDE = {
+    # scikit-learn's contract: every parameter of an estimator stands in its constructor.
+    "brainseg.mixture.families.base.__init__",
+    "brainseg.mixture.families.gaussian.__init__",
+}
+
+
+def functions(module: str) -> list[ast.FunctionDef]:
+    """Return all functions and methods of a module."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+def lines(function: ast.FunctionDef) -> int:
+    """Count the lines of a function without its docstring."""
+    first = function.body[0]
+    documented = ast.get_docstring(function) is not None
+    text = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - text
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_small(module: str) -> None:
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 400
+    # The command line's functions are tables of options, and go through them one by one.
+    if room(module) != "cli":
+        long = {f.name: lines(f) for f in functions(module) if lines(f) > 60}
+        assert not long, f"functions over 60 lines: {long}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room(m) != "cli"])
+def test_functions_take_few_parameters(module: str) -> None:
+    for f in functions(module):
+        names = [a.arg for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)]
+        count = len(names) - (names[:1] in (["self"], ["cls"]))
+        assert count <= 7 or f"{module}.{f.name}" in WIDE, f"{f.name} takes {count}"
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    top = ROOT.parent
+    version = re.escape(brainseg.__version__)
+    for name, line in (
+        ("CITATION.cff", rf"^version: {version}$"),
+        ("Dockerfile", rf"^ARG VERSION={version}$"),
+        ("README.md", rf"docker build -t brainseg:{version} \."),
+    ):
+        assert re.search(line, (top / name).read_text(encoding="utf-8"), re.MULTILINE), name

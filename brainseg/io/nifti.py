@@ -91,13 +91,7 @@ def load(path: Path, *, index: int | None = None) -> Scan:
 
 
 def scan_of(image: Any, sha256: str, path: Path, *, index: int | None = None) -> Scan:
-    """Make a scan of an open nibabel image; `path` is what errors and outputs call it.
-
-    Raises
-    ------
-    DataError
-        When it is not an image that can be segmented.
-    """
+    """Make a scan of an open nibabel image, errors as of `load`; they call it `path`."""
     canonical, grid, notes = _canonical(image, path, index)
     # One order in memory, too: sums then run alike over all orientations of one scan.
     with np.errstate(over="ignore"):

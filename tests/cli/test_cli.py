@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -48,12 +46,6 @@ def out(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results") / "made" / "by run"
     assert run(files, "-o", str(folder)) == 0
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging() -> Iterator[None]:
-    yield
-    logging.getLogger().handlers.clear()
 
 
 def run(files: Path, *options: str, scan: str = "phantom_T1w.nii.gz") -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +21,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         head = make_phantom(zooms=(4.0, 4.0, 4.0), seed=1, contrast=contrast)
         demo.write_head(head, folder, contrast=contrast, force=True)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging() -> Iterator[None]:
-    yield
-    logging.getLogger().handlers.clear()
 
 
 def call(command: str, files: Path, out: Path, *options: str) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -26,12 +24,6 @@ ORIENTATIONS = [
 # One of each order of the axes, no two flipped alike.
 SIX = ORIENTATIONS[::9]
 SAME = 0.999
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging() -> Iterator[None]:
-    yield
-    logging.getLogger().handlers.clear()
 
 
 @pytest.fixture(scope="module")

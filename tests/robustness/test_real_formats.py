@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -18,12 +16,6 @@ DONE = (
     "T1.mgz", "T1_template.mnc", "analyze_avg152T1.hdr.gz", "nifti2_avg152T1.nii.gz",
 )  # fmt: skip
 REFUSED = ("4d.nii.gz", "5D_small.nii", "rgb.nii.gz")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging() -> Iterator[None]:
-    yield
-    logging.getLogger().handlers.clear()
 
 
 def names(shared_data: Path) -> list[str]:

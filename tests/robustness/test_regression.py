@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +24,6 @@ RECIPE = runpy.run_path(str(ROOT / BASELINE["recipe"]))
 # The path is deterministic: a millionth leaves room for another processor's last bits and no more.
 # Other libraries sum in another order, which the fit's stopping rule can carry further.
 SAME, OTHER_LIBRARIES = 1e-6, 1e-3
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging() -> Iterator[None]:
-    yield
-    logging.getLogger().handlers.clear()
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -21,12 +20,6 @@ ZOOMS = (4.0, 4.0, 4.0)
 @pytest.fixture(scope="module")
 def head() -> Phantom:
     return make_phantom(zooms=ZOOMS, seed=2)
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging() -> Iterator[None]:
-    yield
-    logging.getLogger().handlers.clear()
 
 
 def noise(shape: tuple[int, ...]) -> Array:
