@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 from brainseg.batch.engines import Died, Engine
 from brainseg.config import CohortPrior
 from brainseg.core.masking import extract
 from brainseg.core.volume import Array
-from brainseg.errors import BrainsegError, NoInputError, NothingMatchedError, UsageError
-from brainseg.io import atomic, nifti
+from brainseg.errors import BrainsegError, DataError, NoInputError, NothingMatchedError, UsageError
+from brainseg.io import atomic, documents, nifti
 from brainseg.mixture import GaussianMixture, Histogram
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,24 @@ LOW, HIGH = 2.0, 98.0
 # Cells per unit, and how far beyond 0 and 1 they go: a vessel counts as "far", not as how far.
 CELLS = 1024
 MARGIN = 0.5
+# The brain's intensities lie between 0 and 1, and a little beyond. No tissue lies further out, and
+# none is broader than all of them together, or so narrow that it is a single cell.
+_Mean = Annotated[float, Meta(ge=-2.0, le=3.0)]
+_Variance = Annotated[float, Meta(ge=1e-8, le=1.0)]
+_Weight = Annotated[float, Meta(gt=0.0, le=1.0)]
+_Percentile = Annotated[float, Meta(ge=0.0, le=100.0)]
+# Weights are written with 17 digits; who edits them may round to a few.
+SUM_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The file of a cohort's mixture, as far as it is read back."""
+
+    weights: list[_Weight]
+    means: list[tuple[_Mean]]
+    covariances: list[tuple[tuple[_Variance]]]
+    percentiles: tuple[_Percentile, _Percentile]
 
 
 @dataclass(frozen=True)
@@ -154,17 +174,25 @@ def read_prior(path: Path) -> CohortPrior:
         When it holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        low, high = map(float, content["percentiles"])
-        return CohortPrior(
-            weights=tuple(map(float, content["weights"])),
-            means=tuple(float(mean) for (mean,) in content["means"]),
-            variances=tuple(float(variance) for ((variance,),) in content["covariances"]),
-            percentiles=(low, high),
-        )
+        model = documents.read(path, _Model)
     except OSError as error:
         raise NoInputError(f"{path.name}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except DataError as error:
         raise UsageError(
-            f"{path.name}: is no {MODEL}; the level group with `cohort_model` makes one"
+            f"{error}; {path.name} is no {MODEL}; the level group with `cohort_model` makes one"
         ) from error
+    counts = {len(model.weights), len(model.means), len(model.covariances)}
+    low, high = model.percentiles
+    total = math.fsum(model.weights)
+    if len(counts) > 1 or low >= high or not math.isclose(total, 1.0, abs_tol=SUM_TOLERANCE):
+        raise UsageError(
+            f"{path.name}: {len(model.weights)} weights, sum {total:g}, {len(model.means)} "
+            f"means, {len(model.covariances)} covariances, percentiles {low:g} and {high:g}: no "
+            f"mixture; it is no {MODEL}; the level group with `cohort_model` makes one"
+        )
+    return CohortPrior(
+        weights=tuple(model.weights),
+        means=tuple(mean for (mean,) in model.means),
+        variances=tuple(variance for ((variance,),) in model.covariances),
+        percentiles=(low, high),
+    )

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from brainseg.errors import InvalidDatasetError, NoInputError, NothingMatchedError, UsageError
-from brainseg.io import bids
+from msgspec import Meta
+
+from brainseg.errors import (
+    DataError,
+    InvalidDatasetError,
+    NoInputError,
+    NothingMatchedError,
+    UsageError,
+)
+from brainseg.io import bids, documents
 from brainseg.io.bids import Name, Wanted
 
 log = logging.getLogger(__name__)
 
 EXTENSIONS = (".nii.gz", ".nii", ".nii.zst")
+# Ends of file names that somebody meant to be scans of ours.
+SCANS = tuple(f"_T1w{extension}" for extension in EXTENSIONS)
 # Keys of a filter file and the suffix of the scans that they choose among.
 CONTRASTS = {"t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw"}
+
+# A filter file: contrast to entity to what it must be.
+_Contrast = Literal["t1w", "t2w", "flair", "pdw"]
+_Wish = None | str | int | Annotated[list[str | int], Meta(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is read of a ``dataset_description.json``."""
+
+    Name: str
+    BIDSVersion: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +103,7 @@ def find_scans(
         Root of the BIDS dataset.
     filters : Filters, optional
     unreadable : list of str, optional
-        Takes the folders that cannot be read, with respect to the dataset.
+        Takes what had to be left out, with respect to the dataset.
 
     Raises
     ------
@@ -110,7 +131,7 @@ def find_scans(
         for place in places:
             folder = place.relative_to(dataset) / "anat"
             try:
-                found += _of_session(place / "anat", folder, filters)
+                found += _of_session(place / "anat", folder, filters, lost)
             except NoInputError as error:
                 _lose(lost, folder, error)
     if not found:
@@ -127,15 +148,25 @@ def _lose(lost: list[str], folder: Path, error: NoInputError) -> None:
     lost.append(folder.as_posix())
 
 
-def _of_session(anat: Path, folder: Path, filters: Filters) -> Iterator[Found]:
+def _of_session(anat: Path, folder: Path, filters: Filters, lost: list[str]) -> Iterator[Found]:
     names: dict[str, list[tuple[Name, Path]]] = {contrast: [] for contrast in CONTRASTS}
     taken: dict[str, Path] = {}
     for entry in _entries(anat):
         name = bids.parse(entry.name)
-        if name is None or name.extension not in EXTENSIONS:
+        if name is None:
+            if entry.name.endswith(SCANS):
+                log.warning("%s: left out, it is no BIDS name", entry.name)
+                lost.append(f"{folder.as_posix()}/{entry.name}")
+            continue
+        if name.extension not in EXTENSIONS:
             continue
         for contrast, suffix in CONTRASTS.items():
             if name.suffix != suffix or not bids.selects(filters.of(contrast), name):
+                continue
+            if wrong := _elsewhere(name, folder):
+                # Names are what scans are told apart by: two folders may hold the same one.
+                log.warning("%s: left out, it lies in %s/", entry.name, wrong)
+                lost.append(f"{folder.as_posix()}/{entry.name}")
                 continue
             stem = f"{name.prefix}_{name.suffix}"
             if stem in taken:
@@ -152,6 +183,17 @@ def _of_session(anat: Path, folder: Path, filters: Filters) -> Iterator[Found]:
             if others
         )
         yield Found(path, name, folder.as_posix(), contrasts)
+
+
+def _elsewhere(name: Name, folder: Path) -> str | None:
+    """Return the folder, of participant or session, that a name does not belong to."""
+    keys = {part.partition("-")[0]: part for part in folder.parts[:-1]}
+    for key in ("sub", "ses"):
+        value = name.get(key)
+        said = None if value is None else f"{key}-{value}"
+        if said != keys.get(key):
+            return keys.get(key) or folder.parts[0]
+    return None
 
 
 def _companion(name: Name, others: list[tuple[Name, Path]]) -> Path:
@@ -171,11 +213,17 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _folders(parent: Path, key: str) -> dict[str, Path]:
     """Return the folders ``key-LABEL`` of a folder, by label."""
-    return {
-        bids.label(entry.name, key): Path(entry.path)
-        for entry in _entries(parent)
-        if entry.name.startswith(f"{key}-") and _is_folder(entry)
-    }
+    found = {}
+    for entry in _entries(parent):
+        if entry.name.startswith(f"{key}-") and _is_folder(entry):
+            label = bids.label(entry.name, key)
+            if bids.is_label(label):
+                found[label] = Path(entry.path)
+            else:
+                log.warning(
+                    "%s/: left out, %r is no label: letters and digits only", entry.name, label
+                )
+    return found
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -201,14 +249,15 @@ def check_dataset(dataset: Path) -> None:
     hint = "give the root of a BIDS dataset, or add `skip_bids_validation`"
     path = dataset / "dataset_description.json"
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        documents.read(path, Description)
     except FileNotFoundError as error:
         raise InvalidDatasetError(f"{dataset.name}/: has no {path.name}; {hint}") from error
-    except (OSError, ValueError) as error:
-        raise InvalidDatasetError(f"{path.name}: is not readable JSON; {hint}") from error
-    for name in ("Name", "BIDSVersion"):
-        if not isinstance(description, dict) or not isinstance(description.get(name), str):
-            raise InvalidDatasetError(f"{path.name}: has no {name}; {hint}")
+    except OSError as error:
+        raise InvalidDatasetError(
+            f"{path.name}: cannot be read ({error.strerror}); {hint}"
+        ) from error
+    except DataError as error:
+        raise InvalidDatasetError(f"{error}; {hint}") from error
     if not _folders(dataset, "sub"):
         raise InvalidDatasetError(f"{dataset.name}/: has no folder sub-*; {hint}")
 
@@ -230,26 +279,23 @@ def read_filters(path: Path) -> dict[str, dict[str, Wanted]]:
     NoInputError, UsageError
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = documents.read(path, dict[_Contrast, dict[str, _Wish]])
     except OSError as error:
         raise NoInputError(f"{path.name}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UsageError(f"{path.name}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path.name}: an object with {', '.join(CONTRASTS)} is expected")
-    wanted = {}
-    for contrast, wishes in content.items():
-        if contrast not in CONTRASTS or not isinstance(wishes, dict):
-            raise UsageError(
-                f"{path.name}: {contrast!r} chooses nothing here; use {', '.join(CONTRASTS)}"
-            )
-        wanted[contrast] = {
-            _entity(key, path): _wish(value, bids.short_key(key), path)
+    except DataError as error:
+        raise UsageError(
+            f"{error}; for each of {', '.join(CONTRASTS)} entities are expected, with a label, "
+            "a list of labels or null"
+        ) from error
+    return {
+        contrast: {
+            _entity(key, path): _wish(value, bids.short_key(key))
             for key, value in wishes.items()
             # Both say what the contrast's name says already.
             if key not in ("datatype", "suffix", "extension")
         }
-    return wanted
+        for contrast, wishes in content.items()
+    }
 
 
 def _entity(key: str, path: Path) -> str:
@@ -259,10 +305,8 @@ def _entity(key: str, path: Path) -> str:
     return short
 
 
-def _wish(value: object, key: str, path: Path) -> Wanted:
+def _wish(value: _Wish, key: str) -> Wanted:
     if value is None or value == bids.ANY:
         return bids.ABSENT if value is None else bids.ANY
     values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(v, str | int) for v in values):
-        raise UsageError(f"{path.name}: {key}: {value!r} is no label, list of labels or null")
     return frozenset(bids.label(str(v), key) for v in values)

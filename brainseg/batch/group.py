@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 from brainseg.batch.ledger import Entry, Ledger
 from brainseg.batch.norms import TIV, Norms, Participants, norms
-from brainseg.errors import NothingMatchedError
-from brainseg.io import atomic, bids
-from brainseg.qc.measure import volumes
+from brainseg.errors import DataError, NothingMatchedError
+from brainseg.io import atomic, bids, documents
+from brainseg.qc.measure import schema, volumes
 from brainseg.qc.measure.numbers import NUMBERS
 from brainseg.qc.review import ratings
 
@@ -167,7 +167,10 @@ def write_table(out: Path, rows: list[Row], found: Norms | None = None) -> list[
 
 def components(scan: Path) -> int:
     """Return how many components the mixture of a finished scan has."""
-    record = _read(scan.with_name(scan.name + RECORD)) or {}
+    try:
+        record = documents.read_checked(scan.with_name(scan.name + RECORD), schema.Fit)
+    except (OSError, DataError):
+        return 6
     return len(record.get("weights", [])) or 6
 
 
@@ -203,41 +206,50 @@ def _status(entry: Entry | None) -> Row:
 
 def _numbers(scan: Path) -> Row:
     """Read what the files of a finished scan say."""
-    record = _read(scan.with_name(scan.name + RECORD)) or {}
+    try:
+        record = documents.read_checked(scan.with_name(scan.name + RECORD), schema.Fit)
+    except (OSError, DataError) as error:
+        reason = _reason(error)
+        log.warning("%s: its record counts for nothing (%s)", scan.name, reason)
+        return {"status": "failed", "reason": reason}
     row: Row = _volumes(scan.with_name(f"{scan.name}_volumes.tsv"))
     brain = record.get("brain", {})
     history = record.get("log_likelihood") or [None]
     row |= {
         "mask_route": brain.get("route"),
-        "mask_confidence": _number(brain.get("confidence")),
+        "mask_confidence": schema.number(brain.get("confidence")),
         "converged": record.get("converged"),
         "n_iter": record.get("n_iter"),
-        "log_likelihood": _number(history[-1]),
+        "log_likelihood": schema.number(history[-1]),
         "warnings": len(record.get("warnings", [])),
     }
     quality: dict[str, Any] = {}
     for path in sorted(scan.parent.glob(f"{scan.name}_desc-quality_*.json")):
-        quality = _read(path) or {}
+        try:
+            quality = schema.read_quality(path)
+        except (OSError, DataError) as error:
+            log.warning("%s: left out (%s)", path.name, _reason(error))
     row["verdict"] = quality.get("verdict")
-    return row | {k: _number(v) for k, v in quality.items() if v is None or _is_number(v)}
+    return row | schema.numbers(quality)
 
 
 def _volumes(path: Path) -> Row:
     """Read a scan's table of volumes; each structure becomes a group of columns."""
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            lines = list(csv.DictReader(stream, delimiter="\t"))
+        text = documents.read_bytes(path).decode("utf-8")
+        lines = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, csv.Error) as error:
-        log.warning("%s: left out, it cannot be read (%s)", path.name, error)
+    except (OSError, DataError, ValueError, csv.Error) as error:
+        log.warning("%s: left out (%s)", path.name, _reason(error))
         return {}
     row: Row = {}
     for line in lines:
         for column, first in STRUCTURE.items():
-            text = line.get(column)
-            if text and text != volumes.MISSING:
-                row[f"{first}_{line['structure']}"] = _parsed(text)
+            cell = line.get(column)
+            structure = line.get("structure")
+            if structure and cell and cell != volumes.MISSING:
+                row[f"{first}_{structure}"] = _parsed(cell)
     return row
 
 
@@ -254,23 +266,11 @@ def _parsed(text: str | None) -> Value:
     return int(text) if text.lstrip("+-").isdecimal() and not text.startswith("0") else number
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        log.warning("%s: left out, it cannot be read (%s)", path.name, error)
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if _is_number(value) and math.isfinite(value) else None
+def _reason(error: Exception) -> str:
+    """Say in one line why a file counts for nothing, without the folder that it lies in."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return " ".join(str(error).split())[:200]
 
 
 def _cell(value: Value) -> str:

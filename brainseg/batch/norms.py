@@ -6,7 +6,6 @@ No norms of other people's scanners are brought in: a study is compared with its
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from brainseg.errors import DataError, NoInputError
+from brainseg.io import documents
 
 MAD_TO_SD = 1.4826
 FEWEST = 5
@@ -45,6 +45,13 @@ class Participants:
 
     columns: tuple[str, ...] = ()
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What is read of a ``dataset_description.json`` of derivatives."""
+
+    DatasetLinks: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,10 +84,12 @@ def read_participants(path: Path) -> Participants:
         When it has no column ``participant_id``.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = documents.read_bytes(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise NoInputError(f"{path.name}: cannot be read ({error.__class__.__name__})") from error
-    reader = csv.DictReader(text.splitlines(), delimiter="\t")
+    # A field that is longer than this is none, and the reader would end with an error of its own.
+    lines = [line for line in text.splitlines() if len(line) < csv.field_size_limit()]
+    reader = csv.DictReader(lines, delimiter="\t")
     columns = [name for name in reader.fieldnames or () if name]
     if "participant_id" not in columns:
         raise DataError(f"{path.name}: has no column participant_id; its columns: {columns}")
@@ -98,9 +107,9 @@ def find_participants(out: Path, dataset: Path | None = None) -> Path | None:
     folders = [] if dataset is None else [dataset]
     folders.append(out)
     try:
-        description = json.loads((out / "dataset_description.json").read_text("utf-8"))
-        folders += [out / str(link) for link in description.get("DatasetLinks", {}).values()]
-    except (OSError, ValueError, AttributeError):
+        described = documents.read(out / "dataset_description.json", _Described)
+        folders += [out / link for link in described.DatasetLinks.values()]
+    except (OSError, DataError):
         pass
     return next((p for f in folders if (p := f / "participants.tsv").is_file()), None)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +21,14 @@ from brainseg.batch.engines import Died, Engine
 from brainseg.batch.ledger import Entry, Ledger
 from brainseg.batch.work import MAX_DEATHS, Outcome, Task, look, settle, settled
 from brainseg.config import SegmentConfig
-from brainseg.errors import CannotCreateError, OutputError, TemporaryError
-from brainseg.io import atomic, derivatives, locks
+from brainseg.errors import (
+    CannotCreateError,
+    DataError,
+    OutputError,
+    TemporaryError,
+    UsageError,
+)
+from brainseg.io import atomic, derivatives, documents, locks
 from brainseg.io.derivatives import Target
 from brainseg.run import Job
 
@@ -30,6 +39,9 @@ SOURCE = "raw"
 # A scan held by another run is looked at this often, and given up after this long.
 BUSY_PAUSE_S = 5.0
 BUSY_PATIENCE_S = 900.0
+# What of a source's description is passed on; a DOI and a version hold no name of a person.
+DOI = re.compile(r"(?:doi:|https://doi\.org/)?10\.\d{4,9}/[\w.()/:;-]{1,100}")
+VERSION = re.compile(r"v?\d[\w.+-]{0,30}")
 
 Told = Callable[[Task, Outcome], None]
 
@@ -58,6 +70,7 @@ def make_tasks(
     *,
     report: bool = True,
     contrasts: Collection[str] = (),
+    verify: bool = False,
 ) -> list[Task]:
     """Make the tasks of one run; outputs keep the entities and folders of their sources.
 
@@ -71,6 +84,8 @@ def make_tasks(
     contrasts : collection of str
         Suffixes of the scans of the same session that are used too: ``T2w``, ``FLAIR``, ``PDw``.
         A scan without them is segmented without them.
+    verify : bool
+        Hash the outputs of scans that were done before.
     """
     run = uuid.uuid4().hex
     # Workers may have another working directory, and run on other machines.
@@ -91,12 +106,55 @@ def make_tasks(
             other_sources=tuple(_uri(scan, path) for _, path in others),
         )
         job = Job(scan.path.absolute(), target, contrasts=others)
-        tasks.append(Task(job, config, report, run))
+        tasks.append(Task(job, config, report, run, verify))
     return tasks
 
 
 def _uri(scan: Found, path: Path) -> str:
     return f"bids:{SOURCE}:{scan.folder}/{path.name}"
+
+
+def require_apart(out: Path, dataset: Path) -> None:
+    """Refuse an output folder whose files would be taken for scans of the dataset.
+
+    Raises
+    ------
+    UsageError
+    """
+    inside = out.resolve()
+    root = dataset.resolve()
+    among_scans = inside.is_relative_to(root) and any(
+        part.startswith("sub-") for part in inside.relative_to(root).parts[:1]
+    )
+    if inside == root or among_scans:
+        raise UsageError(
+            f"{out.name}/: the results would lie among the scans of the dataset; choose another "
+            "folder for them, for example BIDS_DIR/derivatives/brainseg"
+        )
+
+
+@contextmanager
+def alone_with_options(
+    out: Path, tasks: Sequence[Task], contrasts: Collection[str]
+) -> Iterator[None]:
+    """Keep runs with other options out of an output folder: together they would leave a mixture.
+
+    Raises
+    ------
+    TemporaryError
+        When a run with other options is at work there.
+    CannotCreateError, OutputError
+    """
+    told = json.dumps([tasks[0].parameters, sorted(contrasts)] if tasks else [], sort_keys=True)
+    purpose = hashlib.sha256(told.encode()).hexdigest()
+    folder = out / "logs" / "locks"
+    with locks.hold(folder / f"{uuid.uuid4().hex}.run.lock", purpose):
+        if any(holder.purpose != purpose for holder in locks.holders(folder, "*.run.lock")):
+            raise TemporaryError(
+                f"{out.name}/: another run with other options is at work there; wait for it, or "
+                "choose another output folder"
+            )
+        yield
 
 
 def plan(tasks: Sequence[Task]) -> list[Planned]:
@@ -245,12 +303,26 @@ def describe(out: Path, dataset: Path) -> None:
         kind = "apptainer" if "APPTAINER_NAME" in os.environ else "docker"
         made_by["Container"] = {"Type": kind, "Tag": tag}
     source = _source(dataset)
-    link = Path(os.path.relpath(dataset.resolve(), out.resolve())).as_posix()
+    links = _link(out, dataset, source)
     derivatives.describe_dataset(
         out,
-        {"GeneratedBy": [made_by], "DatasetLinks": {SOURCE: link}}
+        {"GeneratedBy": [made_by]}
+        | ({"DatasetLinks": {SOURCE: links}} if links else {})
         | ({"SourceDatasets": [source]} if source else {}),
     )
+
+
+def _link(out: Path, dataset: Path, source: dict[str, str]) -> str | None:
+    """Return how to get from the derivatives to their source, without the name of any folder.
+
+    Up from a folder inside the dataset, or its DOI. Elsewhere the way would tell folders, which
+    often hold a person's name: whoever passes the derivatives on says where the source is.
+    """
+    way = Path(os.path.relpath(dataset.resolve(), out.resolve()))
+    if set(way.parts) == {".."}:
+        return way.as_posix()
+    doi = source.get("DOI")
+    return doi and f"https://doi.org/{doi[doi.index('10.') :]}"
 
 
 def write_summary(out: Path, outcomes: dict[str, Outcome]) -> None:
@@ -281,12 +353,21 @@ def write_summary(out: Path, outcomes: dict[str, Outcome]) -> None:
     atomic.write_text(out / "logs" / "summary.tsv", "\n".join(rows) + "\n")
 
 
+@dataclass(frozen=True)
+class _Description:
+    """What is read of the source's ``dataset_description.json``."""
+
+    DatasetDOI: str = ""
+    DatasetVersion: str = ""
+
+
 def _source(dataset: Path) -> dict[str, str]:
-    """Return DOI and version of the source dataset, where it tells them."""
+    """Return DOI and version of the source dataset, where it tells them in their usual form."""
     try:
-        description = json.loads((dataset / "dataset_description.json").read_text("utf-8"))
-        doi = description.get("DatasetDOI")
-        version = description.get("DatasetVersion", description.get("Version"))
-    except (OSError, ValueError, AttributeError):
+        told = documents.read(dataset / "dataset_description.json", _Description)
+    except (OSError, DataError):
         return {}
-    return {"DOI": str(doi)} | ({"Version": str(version)} if version else {}) if doi else {}
+    if not DOI.fullmatch(told.DatasetDOI):
+        return {}
+    version = told.DatasetVersion
+    return {"DOI": told.DatasetDOI} | ({"Version": version} if VERSION.fullmatch(version) else {})

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
-import os
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +29,11 @@ from brainseg.errors import (
     UsageError,
 )
 from brainseg.io import atomic
+from brainseg.io import bids as bids_names
 
 if TYPE_CHECKING:
+    from brainseg.batch.discovery import Found
+    from brainseg.batch.study import Planned
     from brainseg.batch.work import Outcome, Task
 
 log = logging.getLogger("brainseg")
@@ -83,6 +84,11 @@ def add_bids(commands: Commands) -> None:
     )
     how.add_argument("--stop-on-first-crash", action="store_true", help="begin no more after it")
     how.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
+    how.add_argument(
+        "--verify",
+        action="store_true",
+        help="look at the bytes of what was done before, not at sizes alone",
+    )
     how.add_argument(
         "--report-only",
         "--reports-only",
@@ -176,13 +182,12 @@ def _bids(args: argparse.Namespace) -> int:
 
 
 def _participant(args: argparse.Namespace) -> int:
-    from brainseg.batch import cohort, discovery, study
-    from brainseg.batch.work import bytes_needed, process
+    from brainseg.batch import discovery, study
 
-    work: Callable[[Any], Any] = process
     check_engine(args)
     if args.cohort_model:
         raise UsageError("--cohort-model: belongs to the group level")
+    study.require_apart(args.out, args.bids_dir)
     filters = discovery.Filters(
         participants=tuple(args.participant_label),
         sessions=tuple(args.session_label),
@@ -193,58 +198,88 @@ def _participant(args: argparse.Namespace) -> int:
     )
     unreadable: list[str] = []
     found = discovery.find_scans(args.bids_dir, filters, unreadable=unreadable)
+    planned = _plan(args, found)
+    if args.dry_run:
+        for item in planned:
+            state = "settled" if item.entry is None else item.entry.state
+            print(f"{item.task.scan}\t{state if item.why is None else f'to do: {item.why}'}")
+        return 0
+    code = study.exit_code(_execute(args, planned))
+    if not unreadable:
+        return code
+    # A folder that cannot be read counts as a scan that failed.
+    return NoInputError.exit_code if code in (0, NoInputError.exit_code) else 1
+
+
+def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
+    """Say what is to be done with each scan, and why; writes nothing."""
+    from brainseg.batch import cohort, study
+
     config = segment_config(args, threads=1)
     if args.cohort_prior is not None:
         if args.contrasts:
             raise UsageError("--cohort-prior: speaks of the T1w alone; leave out --contrasts")
         config = replace(config, prior="cohort", cohort=cohort.read_prior(args.cohort_prior))
     tasks = study.make_tasks(
-        found, args.out, config, report=not args.no_report, contrasts=args.contrasts
+        found,
+        args.out,
+        config,
+        report=not args.no_report,
+        contrasts=args.contrasts,
+        verify=args.verify,
     )
     if args.exclude_failed:
         from brainseg.qc.review import ratings
 
         failed = ratings.failed(args.out)
-        tasks = [task for task in tasks if task.scan not in failed]
+        # A rating speaks of a report, which is named without the scan's suffix.
+        tasks = [task for task in tasks if task.job.target.prefix not in failed]
     planned = study.plan(tasks)
     if args.report_only:
-        from brainseg.batch.reports import remake as work
+        return [replace(item, why="report asked for") for item in planned]
+    return planned
 
-        planned = [replace(item, why="report asked for") for item in planned]
-    if args.dry_run:
-        for item in planned:
-            state = "settled" if item.entry is None else item.entry.state
-            print(f"{item.task.scan}\t{state if item.why is None else f'to do: {item.why}'}")
-        return 0
-    if args.work_dir is not None:
-        with atomic.explained(args.work_dir):
-            args.work_dir.mkdir(parents=True, exist_ok=True)
-        os.environ["TMPDIR"] = tempfile.tempdir = str(args.work_dir.resolve())
+
+def _execute(args: argparse.Namespace, planned: list[Planned]) -> dict[str, Outcome]:
+    """Do what is planned, and say what became of it."""
+    from brainseg.batch import reports, study
+    from brainseg.batch.work import bytes_needed, process
+
+    work: Callable[[Any], Any] = reports.remake if args.report_only else process
+    scratch = _scratch(args.work_dir)
     needs = [bytes_needed(item.task) for item in planned if item.why is not None]
     crew = make_crew(args, needs or [1])
-    config = replace(config, threads=crew.threads)
-    planned = [replace(item, task=replace(item.task, config=config)) for item in planned]
-    study.describe(args.out, args.bids_dir)
+    tasks = [
+        replace(item.task, config=replace(item.task.config, threads=crew.threads))
+        for item in planned
+    ]
+    planned = [replace(item, task=task) for item, task in zip(planned, tasks, strict=True)]
     teller = _Teller(len(planned), quiet=args.quiet)
-    try:
-        outcomes = study.run(
-            planned,
-            lambda: make_engine(args, crew, work, bytes_needed),
-            stop_on_first_crash=args.stop_on_first_crash,
-            told=teller,
-        )
-    finally:
+    with study.alone_with_options(args.out, tasks, args.contrasts):
+        study.describe(args.out, args.bids_dir)
         try:
-            study.write_summary(args.out, teller.outcomes)
-        except BrainsegError as error:
-            # On a full disk the table below is what remains.
-            log.warning("no summary was written: %s", error)
-        print(teller.table())
-    code = study.exit_code(outcomes)
-    if not unreadable:
-        return code
-    # A folder that cannot be read counts as a scan that failed.
-    return NoInputError.exit_code if code in (0, NoInputError.exit_code) else 1
+            return study.run(
+                planned,
+                lambda: make_engine(args, crew, work, bytes_needed, scratch),
+                stop_on_first_crash=args.stop_on_first_crash,
+                told=teller,
+            )
+        finally:
+            try:
+                study.write_summary(args.out, teller.outcomes)
+            except BrainsegError as error:
+                # On a full disk the table below is what remains.
+                log.warning("no summary was written: %s", error)
+            print(teller.table())
+
+
+def _scratch(folder: Path | None) -> Path | None:
+    """Make the folder of ``--work-dir`` where there is one."""
+    if folder is None:
+        return None
+    with atomic.explained(folder, "no scan was begun"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
 
 
 def _group(args: argparse.Namespace) -> int:
@@ -320,6 +355,6 @@ class _Teller:
 
 def _label(text: str, *, key: str) -> str:
     value = text.removeprefix(f"{key}-")
-    if not value or not all(c.isalnum() or c == "+" for c in value):
+    if not bids_names.is_label(value):
         raise argparse.ArgumentTypeError(f"{text!r} is no label: letters and digits only")
     return value

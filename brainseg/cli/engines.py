@@ -7,6 +7,7 @@ import logging
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainseg.cli.options import Commands, add_command, path_of, usable_cores
@@ -136,12 +137,13 @@ def make_engine(
     crew: Crew,
     work: Callable[[Any], Any],
     bytes_needed: Callable[[Any], int],
+    scratch: Path | None = None,
 ) -> Engine:
-    """Make the engine that the options ask for."""
+    """Make the engine that the options ask for; its processes put temporary files in `scratch`."""
     if args.engine == "serial":
         from brainseg.batch.engines.serial import SerialEngine
 
-        return SerialEngine(work)
+        return SerialEngine(work, scratch)
     if args.engine == "dask":
         from brainseg.batch.engines.cluster import DaskEngine
 
@@ -156,6 +158,7 @@ def make_engine(
         idle_bytes=memory.IDLE_BYTES,
         bytes_of=bytes_needed,
         threads=crew.threads,
+        scratch=scratch,
     )
 
 

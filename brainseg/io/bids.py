@@ -114,6 +114,11 @@ def label(value: str, key: str) -> str:
     return value.removeprefix(f"{key}-")
 
 
+def is_label(text: str) -> bool:
+    """Say whether a text is a label as BIDS has it: letters of ASCII, digits and plus."""
+    return bool(re.fullmatch(r"[A-Za-z0-9+]+", text))
+
+
 def selects(wanted: Mapping[str, Wanted], name: Name) -> bool:
     """Say whether a name satisfies every wish; runs are compared as numbers (``1`` is ``01``)."""
     for key, wish in wanted.items():

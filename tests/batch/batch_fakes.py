@@ -57,6 +57,10 @@ def fake_segment(
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "deadly-once" and note.read_text().count("begun") == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    if word == "path":
+        raise ValueError(f"cannot read {job.path}, of {job.path.parents[2]}")
+    if word == "signal":
+        os.kill(os.getpid(), int(number))
     if word == "slow":
         time.sleep(float(number))
     with steps.step("Write"):
@@ -64,7 +68,7 @@ def fake_segment(
             job.target,
             {"dseg.tsv": said.encode, f"seg-{config.tissues}_dseg.tsv": said.upper().encode},
         )
-    return Finished(None, tuple(files))  # type: ignore[arg-type]
+    return Finished(None, None, tuple(files))  # type: ignore[arg-type]
 
 
 fake_process = functools.partial(process, segment=fake_segment)

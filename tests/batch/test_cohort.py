@@ -87,11 +87,36 @@ def test_the_cohorts_mixture_read_back_is_that_of_any_of_its_scans(tmp_path: Pat
     np.testing.assert_allclose(np.sqrt(covariances[:, 0, 0]), 7.0 * SDS, rtol=0.1)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"weights": [1]}'])
+GOOD = {
+    "weights": [0.5, 0.5], "means": [[0.2], [0.8]], "covariances": [[[0.01]], [[0.01]]],
+    "percentiles": [2.0, 98.0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"covariances": [[[1e9]], [[0.01]]]}, {"covariances": [[[0.0]], [[0.01]]]},
+        {"covariances": [[[-1.0]], [[0.01]]]}, {"covariances": [[["0.01"]], [[0.01]]]},
+        {"means": [[1e300], [0.5]]}, {"means": [[0.2]]}, {"means": [0.2, 0.8]},
+        {"weights": [0.5, "0.5"]}, {"weights": [2.0, -1.0]}, {"weights": [0.1, 0.1]},
+        {"weights": None}, {"percentiles": [98.0, 2.0]}, {"percentiles": [2.0]},
+    ],
+)  # fmt: skip
+def test_a_cohorts_mixture_that_is_none_is_refused(tmp_path: Path, change: dict) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(GOOD))
+    assert read_prior(path).means == (0.2, 0.8)
+    path.write_text(json.dumps(GOOD | change))
+    with pytest.raises(UsageError, match=r"other\.json: "):
+        read_prior(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"weights": [1]}', "[" * 9999])
 def test_what_is_no_cohorts_mixture_is_told(tmp_path: Path, content: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(content)
-    with pytest.raises(UsageError, match=r"other\.json: is no group_desc-cohort_mixture\.json"):
+    with pytest.raises(UsageError, match=r"other\.json: .* is no group_desc-cohort"):
         read_prior(path)
     with pytest.raises(NoInputError, match="absent"):
         read_prior(tmp_path / "absent.json")

@@ -90,6 +90,44 @@ def test_the_same_scan_in_two_formats_is_one(
     assert "is the same scan by its name" in caplog.text
 
 
+def test_a_scan_in_a_folder_of_another_session_is_left_out_and_told(
+    dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two scans of one name would share one place in the ledger."""
+    for session in ("1", "2"):
+        folder = dataset / "sub-04" / f"ses-{session}" / "anat"
+        folder.mkdir(parents=True)
+        (folder / "sub-04_T1w.nii.gz").touch()
+    (dataset / "sub-01" / "anat" / "sub-02_T1w.nii.gz").touch()
+    lost: list[str] = []
+    found = find_scans(dataset, unreadable=lost)
+    assert len(found) == 5
+    assert lost == [
+        "sub-01/anat/sub-02_T1w.nii.gz",
+        "sub-04/ses-1/anat/sub-04_T1w.nii.gz",
+        "sub-04/ses-2/anat/sub-04_T1w.nii.gz",
+    ]
+    assert "sub-04_T1w.nii.gz: left out, it lies in ses-1/" in caplog.text
+
+
+@pytest.mark.parametrize("label", ["x_1", "01-02", "é", ""])
+def test_a_folder_whose_label_is_none_is_told(
+    dataset: Path, caplog: pytest.LogCaptureFixture, label: str
+) -> None:
+    (dataset / f"sub-{label}" / "anat").mkdir(parents=True)
+    (dataset / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz").touch()
+    assert len(find_scans(dataset)) == 5
+    assert f"sub-{label}/: left out" in caplog.text
+
+
+def test_a_name_that_is_none_is_told(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (dataset / "sub-01" / "anat" / "sub-01_run_T1w.nii.gz").touch()
+    lost: list[str] = []
+    find_scans(dataset, unreadable=lost)
+    assert lost == ["sub-01/anat/sub-01_run_T1w.nii.gz"]
+    assert "it is no BIDS name" in caplog.text
+
+
 def test_broken_links_are_found_so_that_they_can_be_reported(dataset: Path) -> None:
     (dataset / "sub-01" / "anat" / "sub-01_run-9_T1w.nii.gz").symlink_to("gone")
     assert "sub-01_run-9_T1w.nii.gz" in names(dataset)

@@ -24,6 +24,7 @@ from brainseg.batch.engines.serial import SerialEngine
 from brainseg.batch.ledger import Ledger
 from brainseg.batch.work import Outcome, Task
 from brainseg.config import CohortPrior, SegmentConfig
+from brainseg.errors import TemporaryError, UsageError
 
 NAMES = [f"sub-0{i}_T1w.nii.gz" for i in range(1, 5)]
 
@@ -297,7 +298,7 @@ def test_the_dataset_says_what_made_it_and_from_what(
     dataset: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = {
-        "Name": "x", "BIDSVersion": "1.10.0", "DatasetDOI": "doi:10.1/2", "DatasetVersion": "3"
+        "Name": "x", "BIDSVersion": "1.10.0", "DatasetDOI": "doi:10.1234/x.2", "DatasetVersion": "3"
     }  # fmt: skip
     (dataset / "dataset_description.json").write_text(json.dumps(description))
     monkeypatch.setenv("BRAINSEG_CONTAINER_TAG", "brainseg:1")
@@ -305,8 +306,8 @@ def test_the_dataset_says_what_made_it_and_from_what(
     made = json.loads((out / "dataset_description.json").read_text())
     assert made["DatasetType"] == "derivative"
     assert made["GeneratedBy"][0]["Container"] == {"Type": "docker", "Tag": "brainseg:1"}
-    assert made["SourceDatasets"] == [{"DOI": "doi:10.1/2", "Version": "3"}]
-    assert (out / made["DatasetLinks"]["raw"]).resolve() == dataset.resolve()
+    assert made["SourceDatasets"] == [{"DOI": "doi:10.1234/x.2", "Version": "3"}]
+    assert made["DatasetLinks"] == {"raw": "https://doi.org/10.1234/x.2"}
     assert "Cerebrospinal fluid" in (out / "dseg.tsv").read_text()
 
 
@@ -370,3 +371,103 @@ def test_tasks_of_one_invocation_share_its_name(dataset: Path, out: Path) -> Non
     assert len({task.run for task in first}) == 1
     assert first[0].run != second[0].run
     assert replace(first[0], run=second[0].run) == second[0]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"DatasetDOI": "of Jane Roe", "DatasetVersion": "1"}, {"DatasetDOI": ["10.1234/x"]},
+     {"DatasetDOI": "10.1234/x", "DatasetVersion": "3 by Jane Roe"}],
+)  # fmt: skip
+def test_the_dataset_tells_no_folder_and_no_free_text(
+    tmp_path: Path, told: dict[str, object]
+) -> None:
+    dataset = make_dataset(tmp_path / "Jane Roe" / "raw", NAMES)
+    text = json.dumps({"Name": "Roe", "BIDSVersion": "1.10.0"} | told)
+    (dataset / "dataset_description.json").write_text(text)
+    study.describe(tmp_path / "out", dataset)
+    assert "Roe" not in (tmp_path / "out" / "dataset_description.json").read_text()
+    # From inside the dataset the way is up alone.
+    study.describe(dataset / "derivatives" / "x", dataset)
+    made = json.loads((dataset / "derivatives" / "x" / "dataset_description.json").read_text())
+    assert made["DatasetLinks"] == {"raw": "../.."}
+
+
+def test_an_entry_cannot_name_a_file_for_removal(dataset: Path, out: Path) -> None:
+    go(make(dataset, out))
+    canary = out.parent / "canary"
+    canary.write_text("alive")
+    ledger = Ledger(out)
+    path = ledger.path("sub-01_T1w")
+    entry = json.loads(path.read_text())
+    names = ["../../../../canary", str(canary), "../../../canary", "../../sub-02/anat/x"]
+    entry["outputs"] |= {name: {"size": 5, "sha256": ""} for name in names}
+    path.write_text(json.dumps(entry))
+    assert states(go(make(dataset, out, tissues="three")))[0] == "done"
+    assert canary.read_text() == "alive"
+
+
+def test_verify_finds_outputs_whose_bytes_were_changed(dataset: Path, out: Path) -> None:
+    go(make(dataset, out))
+    changed = out / "sub-02" / "anat" / "sub-02_dseg.tsv"
+    changed.write_text(changed.read_text().replace("good", "evil"))
+    tasks = make(dataset, out)
+    assert states(go(tasks)) == ["skipped"] * 4
+    outcomes = go([replace(task, verify=True) for task in tasks])
+    assert states(outcomes) == ["skipped", "done", "skipped", "skipped"]
+    assert outcomes["sub-02_T1w"].reason == "outputs changed"
+    assert changed.read_text() == "good"
+
+
+@pytest.mark.parametrize("where", ["", "sub-01", "sub-01/anat/out"])
+def test_results_may_not_lie_among_the_scans(dataset: Path, where: str) -> None:
+    with pytest.raises(UsageError, match="among the scans"):
+        study.require_apart(dataset / where, dataset)
+
+
+def test_results_may_lie_beside_and_under_the_dataset(dataset: Path, out: Path) -> None:
+    study.require_apart(out, dataset)
+    study.require_apart(dataset / "derivatives" / "sub-x", dataset)
+
+
+def test_runs_with_other_options_keep_out_of_each_others_way(dataset: Path, out: Path) -> None:
+    six, three = make(dataset, out), make(dataset, out, tissues="three")
+    with study.alone_with_options(out, six, ()):
+        with study.alone_with_options(out, make(dataset, out), ()):
+            pass
+        for tasks, contrasts in ((three, ()), (six, ("T2w",))):
+            with (
+                pytest.raises(TemporaryError, match="other options"),
+                study.alone_with_options(out, tasks, contrasts),
+            ):
+                pass
+    with study.alone_with_options(out, three, ()):
+        pass
+    assert list((out / "logs" / "locks").iterdir()) == []
+
+
+def test_what_was_not_foreseen_is_kept_without_any_folder(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "Jane Roe" / "raw", NAMES[:1], content="path")
+    out = tmp_path / "out"
+    outcomes = go(make(dataset, out))
+    study.write_summary(out, outcomes)
+    for path in (out / "logs").rglob("*.*"):
+        assert "Roe" not in path.read_text()
+    assert "ValueError" in (out / "logs" / "summary.tsv").read_text()
+
+
+@pytest.mark.parametrize("number", ["SIGHUP", "SIGQUIT", "SIGUSR1"])
+def test_after_other_signals_a_rerun_copes(tmp_path: Path, number: str) -> None:
+    dataset = make_dataset(tmp_path / "raw", NAMES[:2], content="slow 0.3")
+    out = tmp_path / "out"
+    process = start(tmp_path, dataset, out)
+    wait_for(lambda: times_begun(out))
+    os.killpg(process.pid, getattr(signal, number))
+    process.wait()
+    assert set(states(go(make(dataset, out)))) <= {"done", "skipped"}
+    assert list((out / "logs" / "locks").iterdir()) == []
+
+
+def test_a_worker_killed_by_a_real_time_signal_stops_no_other(dataset: Path, out: Path) -> None:
+    scan(dataset, 2).write_text("signal 35")
+    outcomes = go(make(dataset, out), local)
+    assert states(outcomes) == ["done", "quarantined", "done", "done"]

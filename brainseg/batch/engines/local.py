@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -63,6 +65,8 @@ class LocalEngine:
         Bytes that a task will take, its process included.
     threads : int
         Threads that numerical libraries may use in each process.
+    scratch : Path or None
+        Where libraries put temporary files; None leaves that to the system.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class LocalEngine:
         idle_bytes: int,
         bytes_of: Callable[[Any], int],
         threads: int,
+        scratch: Path | None = None,
     ) -> None:
         self._work = work
         self._limit = workers
@@ -81,6 +86,7 @@ class LocalEngine:
         self._idle_bytes = idle_bytes
         self._bytes_of = bytes_of
         self._threads = threads
+        self._scratch = scratch
         self._waiting: deque[Any] = deque()
         self._workers: list[_Worker] = []
         # Fork would copy locks held by other threads; a fresh interpreter starts clean.
@@ -155,7 +161,7 @@ class LocalEngine:
     def _hire(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._work, self._threads), daemon=True
+            target=_serve, args=(theirs, self._work, self._scratch), daemon=True
         )
         # Some libraries are loaded while the process unpacks its arguments.
         before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
@@ -196,8 +202,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _serve(pipe: Connection, work: Callable[[Any], Any], threads: int) -> None:
+def _serve(pipe: Connection, work: Callable[[Any], Any], scratch: Path | None) -> None:
     """Do tasks until the pipe ends, which it also does when the parent dies."""
+    if scratch is not None:
+        # This process is ours; the one that started it keeps its environment.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     # Ctrl-C reaches the whole group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,10 @@ import numpy as np
 from brainseg.core.masking import extract
 from brainseg.core.volume import Array
 from brainseg.errors import DataError, NoInputError
-from brainseg.io import nifti
+from brainseg.io import documents, nifti
 from brainseg.io.derivatives import Target
 from brainseg.io.nifti import Scan
+from brainseg.qc.measure.schema import Record
 from brainseg.qc.measure.subject import Subject
 from brainseg.tissues import tables
 from brainseg.tissues.tables import THREE
@@ -71,17 +71,16 @@ def read_subject(target: Target, scan: Scan) -> Subject:
 
 def _record(target: Target) -> dict[str, Any]:
     try:
-        content = json.loads(target.record.read_text(encoding="utf-8"))
+        return documents.read_checked(target.record, Record)
     except FileNotFoundError as error:
         raise NoInputError(
             f"{target.record.name}: no finished result of this scan in {target.root.name}/; "
             "segment it first"
         ) from error
-    except ValueError as error:
-        raise DataError(f"{target.record.name}: cannot be read ({error})") from error
-    if not isinstance(content, dict) or not {"input", "options"} <= content.keys():
-        raise DataError(f"{target.record.name}: is no record of brainseg")
-    return content
+    except OSError as error:
+        raise NoInputError(f"{target.record.name}: cannot be read ({error.strerror})") from error
+    except DataError as error:
+        raise DataError(f"{error}; it is no record of brainseg") from error
 
 
 def _bias(target: Target, scan: Scan) -> Array:

@@ -45,6 +45,18 @@ class Record(TypedDict):
     seconds: NotRequired[dict[str, float]]
 
 
+class Fit(TypedDict, total=False):
+    """Of a record what a table of all scans takes; an older version may have written less."""
+
+    weights: list[float]
+    converged: bool
+    n_iter: int
+    log_likelihood: list[float]
+    brain: _Brain
+    warnings: list[str]
+    options: _Options
+
+
 class Quality(TypedDict):
     """The quality numbers of a scan; the numbers themselves are further keys."""
 
