@@ -69,7 +69,7 @@ def parse_map(text: str) -> Groups:
         labels = [label for pair in groups.values() for label in pair[side]]
         if twice := sorted({n for n in labels if labels.count(n) > 1}):
             raise UsageError(
-                f"--map: label {twice[0]} of the {name} stands in it twice; join what corresponds "
+                f"`map`: label {twice[0]} of the {name} stands in it twice; join what corresponds "
                 "by +, for example 1+2=1"
             )
     return groups
