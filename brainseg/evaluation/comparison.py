@@ -108,7 +108,7 @@ def compare_files(
     for pair, (left, right) in (groups or {}).items():
         if not np.isin(ours, left).any() and not np.isin(theirs, right).any():
             raise DataError(
-                f"--map {pair}: neither {segmentation.name} nor {truth.name} holds these labels"
+                f"`map` {pair}: neither {segmentation.name} nor {truth.name} holds these labels"
             )
     if groups is None and any(schemes):
         groups = _by_schemes(*schemes, segmentation, truth)
