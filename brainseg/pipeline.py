@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from brainseg.alignment.contrasts import align_contrast
 from brainseg.anatomy.brain import Extraction, extract_brain, given_mask, stripped_mask
+from brainseg.anatomy.missing import find_missing
 from brainseg.atlas.placing import place_atlas
 from brainseg.config import SegmentConfig
 from brainseg.core import masking
@@ -145,7 +146,7 @@ def segment_volume(
     # BLAS sums in an order that depends on its threads; one keeps the bits the same.
     with threadpool_limits(limits=1):
         with steps.step("Brain mask"):
-            brain = find_brain(volume, config, mask).within(finite)
+            brain = _without_missing(find_brain(volume, config, mask).within(finite), volume)
         _require_brain_size(volume, brain.mask)
         _require_values(masking.extract(volume.data, brain.mask), len(table))
         channels = {}
@@ -205,6 +206,18 @@ def find_brain(volume: Volume, config: SegmentConfig, mask: BoolArray | None) ->
     if config.mask == "none":
         return stripped_mask(volume)
     return extract_brain(volume, route=config.brain_extraction, threads=config.threads)
+
+
+def _without_missing(brain: Extraction, volume: Volume) -> Extraction:
+    """Leave out of the mask what holds no measurement, and say so."""
+    missing = find_missing(volume.data, brain.mask) if brain.mask.any() else None
+    if missing is None:
+        return brain
+    lost = int(np.count_nonzero(missing))
+    share = lost / np.count_nonzero(brain.mask)
+    return brain.within(~missing).warned(
+        f"{lost:,} voxels ({share:.1%} of the brain) are empty inside tissue; they are left out"
+    )
 
 
 def _without_atlas(table: TissueTable) -> str:

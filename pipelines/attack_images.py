@@ -29,8 +29,8 @@ from brainseg.qc.measure.finished import read_subject
 from brainseg.qc.measure.levels import PASS
 from brainseg.qc.measure.quality import measure
 from brainseg.qc.measure.subject import Subject
+from brainseg.qc.measure.summary import warnings_of
 from brainseg.qc.measure.verdict import Verdict, judge
-from brainseg.qc.pages.report import warnings_of
 from brainseg.run import Job, plain_target, run_scan
 
 PEOPLE = ("anatomy/nc01_T1w.nii.gz", "heads/lhdata_sub-01_T1w.nii.gz", "heads/chris_T1w.nii.gz")

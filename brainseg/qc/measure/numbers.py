@@ -127,6 +127,25 @@ NUMBERS: tuple[Number, ...] = (
            "share of the mask's surface that lies on the edge of the field of view", "", _FIT),
     Number("mask_pieces", "Mask outside its largest piece", LOWER,
            "share of the mask that is not connected to the rest", "", _FIT),
+    Number("plane_jump", "Largest step between two planes", LOWER,
+           "mean difference of neighbouring planes over the running median of it; high where "
+           "slices are missing or swapped", "", _FIT),
+    Number("plane_comb", "Next plane against next but one", LOWER,
+           "median difference to the next plane over that to the next but one; above 1 where every "
+           "other slice is shifted", "", _FIT),
+    Number("plane_constant", "Planes of one value", LOWER,
+           "planes across the mask that hold one value throughout", "", _FIT),
+    Number("mask_flat", "Flat end of the mask", LOWER,
+           "largest share of a cross-section at which the mask ends in one plane", "", _FIT),
+    Number("head_turn", "Likeness to the turned atlas", LOWER,
+           "correlation with the atlas, turned or mirrored at best, less that of the head as it "
+           "lies; above 0 where axes may be wrong", "", _FIT),
+    Number("sides_gm_wm", "Difference of the sides", LOWER,
+           "|left − right| / (left + right) of grey or white matter, the larger", "", _FIT),
+    Number("zoom_max", "Largest voxel size (mm)", LOWER, "from the header", "", _FIT),
+    Number("gm_level", "Grey over white matter", NEITHER,
+           "median of grey over that of white matter, from the darkest of the scan on; near 1 "
+           "where intensities were compressed", "", _FIT),
     *(
         Number(f"summary_{t}_{s}", f"{name}: {words}", NEITHER, words, MRIQC, _STATS)
         for t, name in SUMMARISED.items()

@@ -15,6 +15,7 @@ import numpy as np
 from brainseg.core.masking import bounding_box, largest_part, widened
 from brainseg.core.volume import Array, BoolArray, FloatArray
 from brainseg.mixture import bhattacharyya
+from brainseg.qc.measure import integrity
 from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.numbers import TISSUES
 from brainseg.qc.measure.subject import Subject
@@ -79,11 +80,29 @@ def measure(subject: Subject, around: Surroundings) -> Quality:
     values |= smoothness(subject)
     values |= mixture_numbers(subject)
     values |= mask_numbers(subject, stats)
+    values |= integrity_numbers(subject, stats)
     for key, value in values.items():
         if value is None or not math.isfinite(value):
             values[key] = None
             reasons[key] = _reason(key, air)
     return Quality(values, reasons)
+
+
+def integrity_numbers(
+    subject: Subject, stats: dict[str, dict[str, float | None]]
+) -> dict[str, float | None]:
+    """Signs of a scan that is not whole, or not as its header says."""
+    volume, mask = subject.volume, subject.mask
+    values = integrity.measure_planes(volume.data, mask)
+    values["head_turn"] = integrity.measure_turn(subject.fractions, mask, volume.zooms)
+    values["sides_gm_wm"] = integrity.measure_sides(subject.fractions, mask)
+    values["zoom_max"] = max(volume.zooms)
+    values["gm_level"] = None
+    gm, wm = stats["gm"]["median"], stats["wm"]["median"]
+    if gm is not None and wm is not None:
+        low = float(np.percentile(volume.data[::2, ::2, ::2], 0.5))
+        values["gm_level"] = _ratio(gm - low, wm - low)
+    return values
 
 
 def _reason(key: str, air: Array) -> str:

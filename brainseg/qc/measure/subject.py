@@ -73,8 +73,24 @@ class Subject:
 
     @cached_property
     def corrected(self) -> Array:
-        """The scan divided by its bias field, shape (I, J, K)."""
-        return self.volume.data if self.even else self.volume.data / self.bias
+        """The scan divided by its bias field, shape (I, J, K).
+
+        The field multiplies what lies above the scanner's zero, as in the fit: an offset of all
+        intensities is not divided by it.
+        """
+        if self.even or self.bias is None:
+            return self.volume.data
+        zero = np.float32(self._zero)
+        return (self.volume.data - zero) / self.bias + zero
+
+    @property
+    def _zero(self) -> float:
+        """What the scanner calls zero: the air around, or the darkest of the brain."""
+        data = self.volume.data
+        return min(
+            float(np.percentile(data[::2, ::2, ::2], 0.5)),
+            float(np.percentile(data[self.mask], 0.1)),
+        )
 
     @cached_property
     def samples(self) -> Array:

@@ -76,6 +76,25 @@ RANGES = (
           high="noise, or a tissue that the scan does not tell from the next"),
     Range("uncertain_share", "{:.0%} of the voxels are uncertain", (-INF, 0.40)),
     Range("inu_range", "The bias field varies by {:.2f}", (-INF, 0.8)),
+    # The limits of these stand between clean and spoiled scans of pipelines/attack_images.py.
+    Range("plane_jump", "Two neighbouring slices differ {:.1f} times as much as those nearby",
+          (-INF, 1.8), high="are slices missing, swapped or damaged?"),
+    Range("plane_comb", "Slices differ {:.2f} times as much from the next as from the next but one",
+          (-INF, 0.92), high="is every other slice shifted?"),
+    Range("plane_constant", "{:.0f} slices within the brain hold one value throughout", (-INF, 0.5),
+          high="are they missing?"),
+    Range("mask_flat", "The brain mask ends flat over {:.0%} of its cross-section", (-INF, 0.15),
+          high="was a part of the head cut off?"),
+    Range("head_turn", "The head resembles the atlas better turned or mirrored (by {:.2f})",
+          (-INF, 0.08), high="are the axes in the header right?"),
+    Range("sides_gm_wm", "Grey or white matter differs by {:.0%} between left and right",
+          (-INF, 0.15), high="is half of the head damaged?"),
+    Range("zoom_max", "The voxels measure {:.1f} mm", (-INF, 5.0), (-INF, 12.0),
+          high="too coarse for the cortex"),
+    Range("fwhm_avg", "The scan is smooth over {:.1f} mm", (-INF, 12.0),
+          high="blurred, too coarse for the cortex"),
+    Range("gm_level", "Grey matter is {:.0%} as bright as white matter", (0.35, 0.79), (0.1, 0.95),
+          "is this a T1w scan?", "was the contrast changed?"),
 )  # fmt: skip
 
 

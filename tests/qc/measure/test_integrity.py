@@ -1,0 +1,117 @@
+"""Spoiled scans stand out by numbers that neither scale nor offset changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from brainseg.atlas.head_atlas import BRAIN, load_atlas
+from brainseg.core.volume import Array
+from brainseg.qc.measure import integrity
+from brainseg.qc.measure.integrity import TISSUES
+from brainseg.qc.measure.quality import Quality
+from brainseg.qc.measure.verdict import out_of_range
+
+ZOOMS = (3.0, 3.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def head() -> tuple[Array, Array, Array]:
+    """Return the atlas as a scan of 3 mm with a little noise: intensities, mask, fractions."""
+    factor = load_atlas().zoom / ZOOMS[0]
+    maps = np.stack([ndimage.zoom(load_atlas().of(*names), factor, order=1) for names in TISSUES])
+    mask = ndimage.zoom(load_atlas().of(*BRAIN), factor, order=1) > 0.5
+    noise = np.random.default_rng(0).normal(0, 2, mask.shape)
+    data = np.einsum("c...,c->...", maps, [30.0, 70.0, 100.0]) + noise
+    fractions = (maps / np.maximum(maps.sum(axis=0), 1e-3))[:, mask].T
+    return data, mask, fractions
+
+
+def keys(**values: float | None) -> set[str]:
+    """Return which of some numbers the verdict objects to."""
+    return {k for k, v in values.items() if out_of_range(Quality({k: v}, {}))}
+
+
+def test_a_whole_head_passes(head: tuple[Array, Array, Array]) -> None:
+    data, mask, fractions = head
+    assert not keys(
+        **integrity.measure_planes(data, mask),
+        head_turn=integrity.measure_turn(fractions, mask, ZOOMS),
+        sides_gm_wm=integrity.measure_sides(fractions, mask),
+    )
+
+
+def swapped(data: Array) -> Array:
+    out = data.copy()
+    middle = data.shape[2] // 2
+    out[:, :, middle : middle + 4] = data[:, :, middle + 8 : middle + 12]
+    out[:, :, middle + 8 : middle + 12] = data[:, :, middle : middle + 4]
+    return out
+
+
+def combed(data: Array) -> Array:
+    out = data.copy()
+    out[::2] = np.roll(out[::2], 2, axis=1)
+    return out
+
+
+def emptied(data: Array) -> Array:
+    out = data.copy()
+    out[:, :, ::8] = out.min()
+    return out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key"),
+    [(swapped, "plane_jump"), (combed, "plane_comb"), (emptied, "plane_constant")],
+)
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (37.0, 10_000.0)])
+def test_spoiled_planes_are_told(
+    head: tuple[Array, Array, Array],
+    spoil: Callable[[Array], Array],
+    key: str,
+    scale: float,
+    offset: float,
+) -> None:
+    data, mask, _ = head
+    assert key in keys(**integrity.measure_planes(spoil(data) * scale + offset, mask))
+
+
+def test_a_cut_mask_ends_flat(head: tuple[Array, Array, Array]) -> None:
+    data, mask, _ = head
+    cut = mask.copy()
+    top = np.flatnonzero(mask.any(axis=(0, 1)))[-1]
+    cut[:, :, top - 8 :] = False
+    assert "mask_flat" in keys(**integrity.measure_planes(data, cut))
+
+
+@pytest.mark.parametrize("axes", ["ikj", "jik", "kji", "i-jk", "ij-k"])
+def test_turned_and_mirrored_heads_are_told(head: tuple[Array, Array, Array], axes: str) -> None:
+    _, mask, fractions = head
+    whole = np.zeros((*mask.shape, 3), np.float32)
+    whole[mask] = fractions
+    names = axes.replace("-", "")
+    order = ["ijk".index(name) for name in names]
+    flips = tuple(n for n, name in enumerate(names) if f"-{name}" in axes)
+    turned = np.flip(mask.transpose(order), flips)
+    maps = np.flip(whole.transpose(*order, 3), flips)
+    assert integrity.measure_turn(maps[turned], turned, ZOOMS) > 0.08
+
+
+def test_a_head_mirrored_left_to_right_is_the_same(head: tuple[Array, Array, Array]) -> None:
+    _, mask, fractions = head
+    whole = np.zeros((*mask.shape, 3), np.float32)
+    whole[mask] = fractions
+    assert integrity.measure_turn(whole[::-1][mask[::-1]], mask[::-1], ZOOMS) < 0
+
+
+def test_half_a_head_without_white_matter_is_told(head: tuple[Array, Array, Array]) -> None:
+    _, mask, fractions = head
+    spoiled = fractions.copy()
+    left = np.nonzero(mask)[0] < mask.shape[0] // 2
+    spoiled[left, 1] += 0.5 * spoiled[left, 2]
+    spoiled[left, 2] *= 0.5
+    assert keys(sides_gm_wm=integrity.measure_sides(spoiled, mask))
