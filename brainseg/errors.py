@@ -33,6 +33,12 @@ class NothingMatchedError(BrainsegError):
     exit_code = 18
 
 
+class VerdictError(BrainsegError):
+    """The result was written, but the automatic checks call it a failure."""
+
+    exit_code = 19
+
+
 class UsageError(BrainsegError):
     """The command line cannot be understood or its options contradict each other."""
 

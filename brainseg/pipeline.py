@@ -48,6 +48,8 @@ class SegmentedVolume:
         Seconds by step.
     flair : ndarray of float32, shape (I, J, K), or None
         The FLAIR scan, aligned, where there is one.
+    seeded : bool
+        The fit started from voxels whose tissue the user knew.
     """
 
     volume: Volume
@@ -57,6 +59,7 @@ class SegmentedVolume:
     config: SegmentConfig
     seconds: Mapping[str, float]
     flair: NDArray[np.float32] | None = None
+    seeded: bool = False
 
     @property
     def mask(self) -> BoolArray:
@@ -164,7 +167,9 @@ def segment_volume(
                     bias=config.bias,
                     channels=channels,
                 )
-            return SegmentedVolume(volume, brain, table, fit, config, dict(steps.seconds))
+            return SegmentedVolume(
+                volume, brain, table, fit, config, dict(steps.seconds), seeded=True
+            )
         atlas = None
         if config.prior == "atlas" and table.name in ANATOMY:
             with steps.step("Atlas"):

@@ -25,11 +25,12 @@ from brainseg.cli.options import (
     segment_config,
     whole,
 )
-from brainseg.errors import TemporaryError, UsageError
+from brainseg.errors import TemporaryError, UsageError, VerdictError
+from brainseg.qc.measure.levels import FAIL, PASS
 
 if TYPE_CHECKING:
     from brainseg.core.steps import Steps
-    from brainseg.run import Job
+    from brainseg.run import Finished, Job
 
 log = logging.getLogger("brainseg")
 
@@ -108,6 +109,11 @@ def _add_run(commands: Commands) -> None:
         "--report-only",
         action="store_true",
         help="make the QC page of a finished result again; nothing is segmented",
+    )
+    parser.add_argument(
+        "--fail-on-verdict",
+        action="store_true",
+        help="end with exit code 19 where the automatic checks say Fail",
     )
     add_segment_options(parser)
     add_threads(parser)
@@ -212,17 +218,32 @@ def _run(args: argparse.Namespace) -> int:
     for job in jobs:
         try:
             with _Progress(quiet=args.quiet) as steps:
+                finished = None
                 if args.report_only:
                     report_again(job, threads=config.threads, steps=steps)
                 else:
-                    run_scan(job, config, force=args.force, report=not args.no_report, steps=steps)
+                    finished = run_scan(
+                        job, config, force=args.force, report=not args.no_report, steps=steps
+                    )
         except Exception as error:
             # One bad scan must not keep the others from being done.
             code = door.tell(_with_memory(error, job))
             worst = worst or code
         else:
-            log.info("%s: done, see %s", job.path.name, args.out)
+            code = _conclude(job.path.name, finished, args.out)
+            worst = worst or (code if args.fail_on_verdict else 0)
     return worst
+
+
+def _conclude(name: str, finished: Finished | None, out: Path) -> int:
+    """Say how a scan ended, its verdict included; return the exit code that the verdict has."""
+    if finished is None:
+        log.info("%s: page made again, see %s", name, out)
+        return 0
+    verdict = finished.measured.verdict
+    level = logging.INFO if verdict.level == PASS else logging.WARNING
+    log.log(level, "%s: %s (see %s)", name, verdict.in_words(), out)
+    return VerdictError.exit_code if verdict.level == FAIL else 0
 
 
 def _with_memory(error: Exception, job: Job) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -349,3 +350,21 @@ def test_seeds_are_kept_and_the_rest_is_inferred(
     rest = head.mask & (seeds == 0)
     # The phantom's bias field is left in; without it more than nine in ten agree.
     assert (labels[rest] == head.three[rest]).mean() > 0.8
+
+
+def test_the_last_line_tells_the_verdict_and_a_failed_one_has_its_exit_code(
+    files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan = files / "phantom_T1w.nii.gz"
+    image = nib.load(files / "phantom_desc-truth_mask.nii.gz")
+    half = np.asanyarray(image.dataobj).copy()
+    half[:, : int(0.6 * half.shape[1])] = 0
+    wrong = tmp_path / "half.nii.gz"
+    nib.Nifti1Image(half, image.affine).to_filename(wrong)
+    options = ["--no-report", "--tissues", "three", "--prior", "tied", "--bias", "none"]
+    caplog.set_level(logging.INFO, logger="brainseg")
+    arguments = ["run", str(scan), "--mask", str(wrong), "-o", str(tmp_path / "a"), *options]
+    assert main(arguments) == 0
+    last = caplog.records[-1].getMessage()
+    assert last.startswith("phantom_T1w.nii.gz: Fail: ")
+    assert main([*arguments, "--force", "--fail-on-verdict"]) == 19

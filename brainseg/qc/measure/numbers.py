@@ -112,6 +112,9 @@ NUMBERS: tuple[Number, ...] = (
            "entropy of the responsibilities / log K, mean over the brain", "", _FIT),
     Number("brain_ml", "Volume of the brain mask (mL)", NEITHER,
            "600 to 2200 is possible, 1100 to 1800 usual in adults", "", _FIT),
+    Number("rim_to_depth", "Rim over depth of the brain", NEITHER,
+           "median intensity of the outermost 6 mm of the mask / that beyond 18 mm of depth: 0.5 "
+           "to 0.86 on T1w scans, above 1 on T2w", "", _FIT),
     Number("mask_cut", "Tissue just outside the mask", LOWER,
            "share of the 2 mm outside the mask with the intensities of grey or white matter: "
            "high where cortex was cut off", "", _FIT),

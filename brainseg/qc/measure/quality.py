@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from brainseg.core.masking import bounding_box, largest_part, widened
 from brainseg.core.volume import Array, BoolArray, FloatArray
@@ -28,6 +29,7 @@ DIETRICH = 1.0 / math.sqrt(2.0 / (4.0 - math.pi))
 RIM_MM = 2.0
 # Bone and air are darker than this share of grey matter on T1w; CSF is brighter.
 BONE = 0.25
+RIM_GRID_MM = 1.6
 NO_AIR = "the picture holds no air, or the background was removed"
 
 
@@ -285,6 +287,7 @@ def mask_numbers(
         "mask_edge": None,
         "mask_leak": None,
     }
+    values["rim_to_depth"] = rim_to_depth(subject)
     gm, wm = stats["gm"], stats["wm"]
     outside = ~inside
     data = subject.corrected[box]
@@ -302,6 +305,25 @@ def mask_numbers(
     values |= {"mask_cut": cut, "mask_bone": dark, "mask_edge": cut + dark}
     values["mask_leak"] = float((inner > fat).mean())
     return values
+
+
+def rim_to_depth(subject: Subject) -> float | None:
+    """Median intensity of the brain's outermost 6 mm over that beyond 18 mm of depth.
+
+    The rim holds sulci and cortex, the depth white matter, whatever a fit calls them: below 1 on a
+    T1w scan. None for a mask that is nowhere 18 mm deep.
+    """
+    box = bounding_box(subject.mask)
+    steps = [max(1, round(RIM_GRID_MM / z)) for z in subject.volume.zooms]
+    thin = tuple(slice(None, None, step) for step in steps)
+    mask = np.pad(subject.mask[box][thin], 1)
+    data = np.pad(subject.corrected[box][thin], 1)
+    zooms = [s * z for s, z in zip(steps, subject.volume.zooms, strict=True)]
+    depth = ndimage.distance_transform_edt(mask, sampling=zooms)
+    rim, deep = data[mask & (depth < 6)], data[mask & (depth > 18)]
+    if rim.size < 20 or deep.size < 20:
+        return None
+    return _ratio(float(np.median(rim)), float(np.median(deep)))
 
 
 def grown(mask: BoolArray, steps: list[int]) -> BoolArray:

@@ -15,29 +15,11 @@ ROUTES = {
     "file": "a mask given by the user",
     "stripped": "the scan itself, which was already stripped (what is not background)",
 }
-BIAS = {
-    "em": "A smooth bias field was estimated together with the mixture "
-    "(Ashburner & Friston 2005, doi:10.1016/j.neuroimage.2005.02.018).",
-    "n4": "The bias field was corrected with N4 inside the mask "
-    "(Tustison et al. 2010, doi:10.1109/TMI.2010.2046908).",
-    "none": "No bias field was corrected.",
-}
-
-
-PRIORS = {
-    "atlas": "It was fitted by MAP expectation-maximisation (Dempster et al. 1977, "
-    "doi:10.1111/j.2517-6161.1977.tb01600.x) with classes tied to their tissues (the mean of a "
-    "boundary class lies between those of its neighbours) and a registered head atlas as spatial "
-    "prior",
-    "tied": "It was fitted by MAP expectation-maximisation (Dempster et al. 1977, "
-    "doi:10.1111/j.2517-6161.1977.tb01600.x) with classes tied to their tissues (the mean of a "
-    "boundary class lies between those of its neighbours)",
-    "cohort": "It was fitted by MAP expectation-maximisation (Dempster et al. 1977, "
-    "doi:10.1111/j.2517-6161.1977.tb01600.x), started from the mixture of a cohort and kept near "
-    "it",
-    "none": "It was fitted by maximum likelihood with expectation-maximisation (Dempster et al. "
-    "1977, doi:10.1111/j.2517-6161.1977.tb01600.x), started from K-means",
-}
+ASHBURNER = "Ashburner & Friston 2005, doi:10.1016/j.neuroimage.2005.02.018"
+TUSTISON = "Tustison et al. 2010, doi:10.1109/TMI.2010.2046908"
+DEMPSTER = "Dempster et al. 1977, doi:10.1111/j.2517-6161.1977.tb01600.x"
+NOT_PLACED = "the head atlas could not be placed"
+"""In the warning of a scan whose tissues rest on intensities alone."""
 
 
 def paragraph(record: Mapping[str, Any], *, even: bool = False) -> str:
@@ -50,29 +32,118 @@ def paragraph(record: Mapping[str, Any], *, even: bool = False) -> str:
     even : bool
         The bias field that was looked for is flat.
     """
-    versions, options = record["versions"], record["options"]
+    versions = record["versions"]
     libraries = ", ".join(f"{k} {v}" for k, v in versions.items() if k != "brainseg")
     route = record["brain"]["route"]
-    tissues = ", ".join(t["name"][0].lower() + t["name"][1:] for t in record["tissues"])
     ended = "converged" if record["converged"] else "was stopped"
-    smooth = options.get("smooth")
-    if smooth is None:
-        neighbours = "A mean-field Markov prior, its strength set by the scan's noise, joined"
-    else:
-        neighbours = f"A mean-field Markov prior of strength {smooth:g} joined"
-    field = BIAS[options["bias"]]
-    if even and options["bias"] != "none":
-        field += " None stood out against anatomy, and the scan was left as it came."
-    joined = "" if smooth == 0 else f" {neighbours} neighbouring voxels."
     return (
         f"The T1-weighted scan was segmented with brainseg {versions['brainseg']} ({libraries}). "
-        f"The brain mask came from {ROUTES.get(route, route)}. {field} A Gaussian "
-        f"mixture described the intensities inside the mask with {len(record['tissues'])} tissues "
-        f"({tissues}). {PRIORS[options.get('prior', 'none')]}; it {ended} after "
-        f"{record['n_iter']} iterations.{joined} Each voxel was labelled with the tissue of the "
-        "largest posterior probability; volumes are sums of tissue fractions. Random seed "
-        f"{record['seed']}."
+        f"The brain mask came from {ROUTES.get(route, route)}. {_contrasts(record)}"
+        f"{_bias(record, even)} {_mixture(record)} {_fit(record)}; it {ended} after "
+        f"{record['n_iter']} iterations.{_neighbours(record)} Each voxel was labelled with the "
+        "tissue of the largest posterior probability; volumes are sums of tissue fractions. Random "
+        f"seed {record['seed']}."
     )
+
+
+def _kind(record: Mapping[str, Any]) -> str:
+    """Name the fit that was made: ``seeds``, ``named``, ``none``, ``cohort`` or ``unnamed``."""
+    if record.get("seeded"):
+        return "seeds"
+    options = record["options"]
+    prior, table = options.get("prior", "none"), str(options.get("tissues", ""))
+    if prior in ("none", "cohort"):
+        return str(prior)
+    # A number of classes other than those of a table has no anatomy to be tied to.
+    return "unnamed" if table.isdecimal() and table not in ("3", "6") else "named"
+
+
+def _contrasts(record: Mapping[str, Any]) -> str:
+    names = list(record.get("contrasts", ()))
+    if not names:
+        return ""
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    each = "Each" if len(names) > 1 else "It"
+    told = (
+        f"{listed} of the same person entered the mixture beside it. {each} was aligned to the T1w "
+        "scan rigidly by mutual information and resampled once, linearly. "
+    )
+    if "lesion_candidates_ml" in record:
+        told += (
+            "With the FLAIR, voxels of white matter that are bright and explained by no healthy "
+            "tissue were mapped as lesion candidates; they count as white matter. "
+        )
+    return told
+
+
+def _bias(record: Mapping[str, Any], even: bool) -> str:
+    bias, kind = record["options"]["bias"], _kind(record)
+    each = " of each contrast" if record.get("contrasts") else ""
+    if bias == "none":
+        return "No bias field was corrected."
+    if bias == "n4" or kind == "seeds":
+        told = f"The bias field{each} was corrected with N4 inside the mask ({TUSTISON})."
+    elif kind == "named":
+        told = f"A smooth bias field{each} was estimated together with the mixture ({ASHBURNER})."
+    else:
+        told = (
+            f"A smooth bias field{each} was estimated beforehand together with a mixture of "
+            f"classes tied to their tissues ({ASHBURNER}) and divided out."
+        )
+    if even:
+        told += " None stood out against anatomy, and the scan was left as it came."
+    return told
+
+
+def _mixture(record: Mapping[str, Any]) -> str:
+    tissues = [t["name"][0].lower() + t["name"][1:] for t in record["tissues"]]
+    what = "classes of intensity" if _kind(record) == "unnamed" else "tissues"
+    return (
+        f"A Gaussian mixture described the intensities inside the mask with {len(tissues)} {what} "
+        f"({', '.join(tissues)})."
+    )
+
+
+def _fit(record: Mapping[str, Any]) -> str:
+    kind = _kind(record)
+    if kind == "seeds":
+        return (
+            f"It was fitted by maximum likelihood with expectation-maximisation ({DEMPSTER}), one "
+            "Gaussian a tissue, started from voxels that the user had labelled; these kept their "
+            "label throughout"
+        )
+    if kind == "none":
+        return (
+            f"It was fitted by maximum likelihood with expectation-maximisation ({DEMPSTER}), "
+            "started from K-means"
+        )
+    told = f"It was fitted by MAP expectation-maximisation ({DEMPSTER})"
+    if kind == "cohort":
+        return f"{told}, started from the mixture of a cohort and kept near it"
+    if kind == "unnamed":
+        return f"{told}, started from K-means and kept near that start"
+    told += (
+        " with classes tied to their tissues (the mean of a boundary class lies between those of "
+        "its neighbours)"
+    )
+    placed = record["options"].get("prior") == "atlas" and not any(
+        NOT_PLACED in warning for warning in record["warnings"]
+    )
+    return f"{told} and a registered head atlas as spatial prior" if placed else told
+
+
+def _neighbours(record: Mapping[str, Any]) -> str:
+    smooth = record["options"].get("smooth")
+    if _kind(record) == "seeds" or smooth == 0:
+        return ""
+    if smooth is not None:
+        return f" A mean-field Markov prior of strength {smooth:g} joined neighbouring voxels."
+    if _kind(record) == "named":
+        return (
+            " A mean-field Markov prior, its strength set by the scan's noise, joined neighbouring "
+            "voxels."
+        )
+    return " A mean-field Markov prior of fixed strength joined neighbouring voxels."
 
 
 def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:

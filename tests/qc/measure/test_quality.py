@@ -182,10 +182,32 @@ def test_warnings_ask_for_a_look(good):
     assert any("fell back" in c.reason for c in verdict.checks)
 
 
-def test_a_missing_number_is_no_failure(good):
+def test_a_missing_number_is_no_failure_but_a_check_that_cannot_be_made_is_no_pass(good):
     subject, q = good
-    none = Quality(dict.fromkeys(q.values), {})
-    assert judge(subject, none).level == "pass"
+    no_air = {k: None if k.startswith(("snrd", "efc", "fber")) else v for k, v in q.values.items()}
+    assert judge(subject, Quality(no_air, {})).level == "pass"
+    no_edge = {k: None if k.startswith("mask_cut") else v for k, v in q.values.items()}
+    verdict = judge(subject, Quality(no_edge, {}))
+    assert verdict.level == "look"
+    assert "could not be checked" in verdict.in_words()
+
+
+def test_a_scan_that_is_no_t1w_is_noticed_by_its_contrast(good):
+    subject, q = good
+    assert q.get("rim_to_depth") < 0.9
+    # White matter 110 becomes 50, CSF 30 becomes 130: the contrast of a T2w scan.
+    inverted = dataclasses.replace(
+        subject, volume=subject.volume.with_data(np.float32(160) - subject.volume.data), bias=None
+    )
+    found = measure(inverted, surroundings(inverted))
+    assert found.get("rim_to_depth") > 1.1
+    assert any("T2w, PD or CT" in c.reason for c in judge(inverted, found).checks)
+
+
+def test_the_verdict_in_words_names_what_is_wrong(good):
+    subject, q = good
+    assert judge(subject, q).in_words() == "Pass"
+    assert judge(subject, q, ["the route fell back"]).in_words() == "Look: the route fell back"
 
 
 def test_outliers_are_those_outside_the_quartiles():

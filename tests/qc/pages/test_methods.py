@@ -1,0 +1,61 @@
+"""The methods text tells of this scan what was done to it, for every combination of options."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from qc_heads import head, record
+
+from brainseg.qc.pages import methods
+
+CONTRASTS = ((), ("T2w",), ("T2w", "FLAIR"))
+COMBINATIONS = list(
+    itertools.product(
+        ("six", "three", "anatomical", "4", "6"), ("em", "n4", "none"),
+        ("atlas", "tied", "none", "cohort"), (None, 0.0, 2.5), CONTRASTS, (False, True),
+        (False, True),
+    )
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base() -> dict:
+    return record(*head())
+
+
+def told(base: dict, table, bias, prior, smooth, contrasts, seeded, placed) -> str:
+    options = {"tissues": table, "bias": bias, "prior": prior, "smooth": smooth}
+    content = base | {"options": options, "contrasts": list(contrasts), "seeded": seeded}
+    content["warnings"] = [] if placed else [f"{methods.NOT_PLACED}; tissues rest on intensities"]
+    if "FLAIR" in contrasts and not seeded:
+        content["lesion_candidates_ml"] = 3.0
+    return methods.paragraph(content)
+
+
+def test_every_combination_is_told_as_it_is(base: dict) -> None:
+    for table, bias, prior, smooth, contrasts, seeded, placed in COMBINATIONS:
+        text = told(base, table, bias, prior, smooth, contrasts, seeded, placed)
+        where = (table, bias, prior, smooth, contrasts, seeded, placed)
+        named = not seeded and prior in ("atlas", "tied") and table != "4"
+        assert ("labelled; these kept" in text) == seeded, where
+        assert ("from K-means" in text) == (not seeded and prior != "cohort" and not named), where
+        assert ("tied to their tissues (the mean" in text) == named, where
+        assert ("head atlas as spatial prior" in text) == (named and prior == "atlas" and placed)
+        assert ("cohort" in text) == (prior == "cohort" and not seeded), where
+        n4 = bias == "n4" or (seeded and bias == "em")
+        assert ("with N4" in text) == n4, where
+        assert ("estimated together with the mixture" in text) == (bias == "em" and named), where
+        assert ("No bias field was corrected" in text) == (bias == "none"), where
+        assert ("Markov" in text) == (smooth != 0 and not seeded), where
+        assert ("strength 2.5" in text) == (smooth == 2.5 and not seeded), where
+        assert ("scan's noise" in text) == (named and smooth is None), where
+        assert ("mutual information" in text) == bool(contrasts), where
+        assert ("T2w" in text, "FLAIR" in text) == ("T2w" in contrasts, "FLAIR" in contrasts)
+        assert ("lesion candidates" in text) == ("FLAIR" in contrasts and not seeded), where
+        assert "maximum likelihood" in text or "MAP" in text, where
+
+
+def test_the_record_says_what_the_text_needs(base: dict) -> None:
+    assert base["seeded"] is False
+    assert base["contrasts"] == []
