@@ -111,4 +111,5 @@ def _decoded(path: Path) -> Any:
 def _why(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "is nested too deeply"
-    return " ".join(str(error).split())[:200]
+    # A name in backquotes stands for an argument in our messages; these are types.
+    return " ".join(str(error).replace("`", "'").split())[:200]
