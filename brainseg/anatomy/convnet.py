@@ -1,4 +1,4 @@
-"""The network of `pipelines/train_brain_extraction.py` in NumPy: no PyTorch at run time.
+"""The two networks, of the brain and of the head, in NumPy: no PyTorch at run time.
 
 Arrays are channels-last, (D, H, W, C). Convolutions gather their neighbourhood slab by slab and
 multiply by one matrix. The slabs do not depend on the number of threads and each product runs on
@@ -36,8 +36,9 @@ def forward(image: Float32, weights: Weights, *, threads: int = 1) -> Float32:
 
     Returns
     -------
-    ndarray of float32, shape (2, D, H, W)
-        Logits of the tissue with its ventricles, and of the same with the CSF around it.
+    ndarray of float32, shape (C, D, H, W)
+        Logits. Brain extraction: of the tissue with its ventricles, and of the same with the CSF
+        around it. Head: of `brainseg.anatomy.classes.CLASSES`.
     """
     depth, height, width = (s // 2 for s in image.shape)
     x = image.reshape(depth, 2, height, 2, width, 2).transpose(0, 2, 4, 1, 3, 5)
@@ -54,9 +55,16 @@ def forward(image: Float32, weights: Weights, *, threads: int = 1) -> Float32:
             d, h, w, c = low.shape
             joined = skips[i].reshape(d, 2, h, 2, w, 2, c) + low[:, None, :, None, :, None]
             x = _block(joined.reshape(2 * d, 2 * h, 2 * w, c), weights, f"up.{i}", pool)
-        out = _convolve(x, weights["head.weight"], pool) + weights["head.bias"]
-    out = out.reshape(depth, height, width, 2, 2, 2, 2).transpose(3, 0, 4, 1, 5, 2, 6)
-    return np.ascontiguousarray(out).reshape(2, *image.shape)
+        if "last.conv.weight" in weights:
+            x = _block(x, weights, "last", pool)
+            out = x @ weights["head.weight"][0, 0, 0] + weights["head.bias"]
+            # Channels are ordered by the eight corners of a cube, then by class.
+            out = out.reshape(depth, height, width, 2, 2, 2, -1).transpose(6, 0, 3, 1, 4, 2, 5)
+        else:
+            out = _convolve(x, weights["head.weight"], pool) + weights["head.bias"]
+            # Here they are ordered by class, then by corner.
+            out = out.reshape(depth, height, width, -1, 2, 2, 2).transpose(3, 0, 4, 1, 5, 2, 6)
+    return np.ascontiguousarray(out).reshape(-1, *image.shape)
 
 
 def _block(

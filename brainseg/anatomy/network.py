@@ -2,7 +2,7 @@
 
 Two looks: a coarse one at the whole field of view finds the brain, a finer one centred on it
 draws it. The network saw nothing but synthetic heads of random contrast
-(`pipelines/train_brain_extraction.py`); its card is ``data/brain_extraction.json``.
+(recipe: version 0.1.0); its card is ``data/brain_extraction.json``.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def probability(volume: Volume, *, threads: int = 1) -> Float32:
     """
     with threadpool_limits(limits=1):
         data = tame(volume.data)
-        coarse = _whole_view(volume)
+        coarse = whole_view(volume)
         inside = _probabilities(data, volume.zooms, coarse, threads)[1] > 0.5
         fine = _view_of_brain(inside, coarse)
         p = _probabilities(data, volume.zooms, fine, threads, mirrored=True)
-        return interpolate(volume, p, fine)
+        return interpolate(volume, p[1], fine)
 
 
 def tame(data: Array) -> Float32:
@@ -99,7 +99,7 @@ def load_weights() -> convnet.Weights:
         return {name: kept[name].astype(np.float32) for name in kept.files}
 
 
-def _whole_view(volume: Volume) -> Grid:
+def whole_view(volume: Volume) -> Grid:
     """Return a coarse grid over all of the scan."""
     extent = [n * z for n, z in zip(volume.shape, volume.zooms, strict=True)]
     middle = [(n - 1) * z / 2 for n, z in zip(volume.shape, volume.zooms, strict=True)]
@@ -114,15 +114,29 @@ def _round_up(n: float) -> int:
 
 def _view_of_brain(inside: NDArray[np.bool_], coarse: Grid) -> Grid:
     """Return the fine grid around the largest thing that the coarse look found."""
+    centre, extent = around(inside, coarse)
+    voxel = float(np.clip((max(extent) + ROOM) / FINE_SIDE, *FINE))
+    return Grid(centre, voxel, (FINE_SIDE, FINE_SIDE, FINE_SIDE))
+
+
+def around(
+    inside: NDArray[np.bool_], coarse: Grid
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return the middle and the extent, in mm, of the largest thing that the coarse look found.
+
+    Raises
+    ------
+    DataError
+        When it found nothing.
+    """
     if not inside.any():
         raise DataError("the network sees no brain in this scan")
     box = bounding_box(largest_part(inside)[0])
     centre = [
         coarse.start(a) + (box[a].start + box[a].stop - 1) / 2 * coarse.voxel for a in range(3)
     ]
-    extent = max(s.stop - s.start for s in box) * coarse.voxel
-    voxel = float(np.clip((extent + ROOM) / FINE_SIDE, *FINE))
-    return Grid((centre[0], centre[1], centre[2]), voxel, (FINE_SIDE, FINE_SIDE, FINE_SIDE))
+    extent = [(s.stop - s.start) * coarse.voxel for s in box]
+    return (centre[0], centre[1], centre[2]), (extent[0], extent[1], extent[2])
 
 
 def _probabilities(

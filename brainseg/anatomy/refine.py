@@ -29,25 +29,24 @@ def interpolate(volume: Volume, p: Float32, view: Grid) -> Float32:
     Parameters
     ----------
     volume : Volume
-    p : ndarray of float32, shape (2, D, H, W)
-        Probabilities of the tissue with its ventricles, and of the same with the CSF around it.
+    p : ndarray of float32, shape (D, H, W)
     view : Grid
-        Where they lie.
+        Where it lies.
 
     Returns
     -------
     ndarray of float32, shape (I, J, K)
-        Probability of the second; 0 away from the brain.
+        0 away from the brain.
 
     Raises
     ------
     DataError
         When there is none.
     """
-    box = _box(p[1], view, volume)
+    box = _box(p, view, volume)
     operators = [views.interpolating(box[a], volume.zooms[a], view, a) for a in range(3)]
     whole = np.zeros(volume.shape, dtype=np.float32)
-    part = views.apply((operators[0], operators[1], operators[2]), p[1])
+    part = views.apply((operators[0], operators[1], operators[2]), p)
     whole[box] = np.clip(part, 0, 1, out=part)
     return whole
 

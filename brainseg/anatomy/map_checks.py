@@ -1,0 +1,107 @@
+"""Is a map of regions a head's at all? Numbers a reader can check, and the limits set on them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainseg.anatomy.classes import CLASSES, TISSUE
+from brainseg.anatomy.head import HeadMap
+from brainseg.core.metrics import dice
+
+LIMITS = {
+    "entropy": (0.0, 1.25),
+    "cerebellum": (0.05, 0.18),
+    "brain_stem": (0.006, 0.035),
+    "deep_grey": (0.015, 0.075),
+    "ventricles": (0.001, 0.18),
+    "asymmetry": (0.0, 0.35),
+}
+"""Least and most of each measure in a whole head. Entropy is 0.94 to 0.96 on real heads, 2.56 where
+nothing is known; the shares span half to twice those of adults, hydrocephalus included."""
+
+
+COMPARED = (("deep_grey",), ("brain_stem",), ("cerebellar_grey", "cerebellar_white"))
+"""Regions in which two maps of one brain are compared: all lie deep or low, where neither noise nor
+the cortex' folds decide."""
+
+
+LEAST_AGREEMENT = 0.65
+"""Dice below which the placed atlas or the network is wrong: on six heads where both are right it
+is 0.73 and more, on one whose registration went wrong 0.57 (`pipelines/evaluate_network.py`)."""
+
+
+def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return the least Dice of two maps' regions.
+
+    Parameters
+    ----------
+    one, other : ndarray of float32, shape (7, n)
+        Probabilities in the order of `brainseg.anatomy.classes.TISSUE`.
+
+    Returns
+    -------
+    float
+        Least Dice of the deep grey matter, the brain stem and the cerebellum, 0 to 1.
+    """
+    names = list(TISSUE)
+    first, second = one.argmax(axis=0), other.argmax(axis=0)
+    scores = []
+    for members in COMPARED:
+        rows = [names.index(m) for m in members]
+        scores.append(dice(np.isin(first, rows), np.isin(second, rows)))
+    return min(scores)
+
+
+def measure(found: HeadMap) -> dict[str, float]:
+    """Measure a map of regions.
+
+    Parameters
+    ----------
+    found : HeadMap
+
+    Returns
+    -------
+    dict
+        ``brain_ml``, the volume where the brain is likelier than not; ``entropy``, the mean
+        entropy of the classes there, in nats (ln 13 = 2.56 where nothing is known); the shares of
+        the brain that are ``cerebellum``, ``brain_stem``, ``deep_grey`` and ``ventricles``;
+        ``asymmetry``, the difference of the deep grey matter and cerebellum left and right of the
+        brain's middle, over their sum, whichever is larger.
+    """
+    inside = found.brain > 0.5
+    names = ("brain_ml", *LIMITS)
+    total = int(inside.sum())
+    if total == 0:
+        return dict.fromkeys(names, 0.0)
+    p = found.probabilities[:, inside]
+    best = p.argmax(axis=0)
+    count = np.bincount(best, minlength=len(CLASSES))
+    entropy = float(-(p * np.log(np.maximum(p, 1e-9))).sum(axis=0).mean())
+    share = dict(zip(CLASSES, (count / total).tolist(), strict=True))
+    x = np.nonzero(inside)[0].astype(float)
+    right = x > x.mean()
+    apart = []
+    for members in (("deep_grey",), ("cerebellar_grey", "cerebellar_white")):
+        at = np.isin(best, [CLASSES.index(m) for m in members])
+        if at.any():
+            apart.append(abs(2 * float(right[at].mean()) - 1))
+    return {
+        "brain_ml": total * found.view.voxel**3 / 1000,
+        "entropy": entropy,
+        "cerebellum": share["cerebellar_grey"] + share["cerebellar_white"],
+        "brain_stem": share["brain_stem"],
+        "deep_grey": share["deep_grey"],
+        "ventricles": share["ventricles"],
+        "asymmetry": max(apart, default=1.0),
+    }
+
+
+def doubts(measures: dict[str, float]) -> tuple[str, ...]:
+    """Return what makes a map implausible, in words; empty when nothing does."""
+    found = []
+    for name, (low, high) in LIMITS.items():
+        if not low <= measures[name] <= high:
+            what = name.replace("_", " ")
+            found.append(f"{what} {measures[name]:.3f} is outside {low:g} to {high:g}")
+    return tuple(found)
