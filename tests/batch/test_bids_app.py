@@ -172,7 +172,7 @@ def test_an_output_folder_that_may_not_be_written(
     out.mkdir(mode=0o555)
     done = run_as_anyone(heads, out, "participant", *QUICK)
     assert done.returncode == 73
-    assert "out/: cannot be written (Permission denied)" in done.stderr
+    assert "cannot be written (Permission denied); choose another output folder" in done.stderr
     assert list(out.iterdir()) == []
 
 

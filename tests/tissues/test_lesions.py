@@ -140,4 +140,4 @@ def test_derivatives_and_report_show_the_map(
     found = nib.load(tmp_path / "out" / "sub-1_label-L_probseg.nii.gz").get_fdata()
     assert found[ndimage.binary_erosion(ball)].min() > 0.9
     assert (tmp_path / "out" / "sub-1_label-L_probseg.json").exists()
-    assert 'id="lesions"' in (tmp_path / "out" / "sub-1_report.html").read_text()
+    assert 'id="lesions"' in (tmp_path / "out" / "sub-1_report.html").read_text("utf-8")
