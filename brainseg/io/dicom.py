@@ -252,6 +252,8 @@ def _slices(file: Path, header: Dataset) -> list[Slice]:
         if header.get("SharedFunctionalGroupsSequence"):
             shared = header.SharedFunctionalGroupsSequence[0]
         return [_frame(file.name, n, header, f, shared) for n, f in enumerate(frames)]
+    except DataError:
+        raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         log.debug("%s: its place is not known", file.name, exc_info=True)
         raise DataError(
