@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from brainseg.alignment.contrasts import align_contrast
 from brainseg.anatomy.brain import Extraction, extract_brain, given_mask, stripped_mask
 from brainseg.anatomy.missing import find_missing
-from brainseg.atlas.placing import place_atlas
+from brainseg.anatomy.prior import spatial_prior
 from brainseg.config import SegmentConfig
 from brainseg.core import masking
 from brainseg.core.steps import Steps
@@ -173,9 +173,13 @@ def segment_volume(
         atlas = None
         if config.prior == "atlas" and table.name in ANATOMY:
             with steps.step("Atlas"):
-                atlas = place_atlas(volume, brain.mask, start=brain.placed, threads=config.threads)
+                atlas, note = spatial_prior(
+                    volume, brain.mask, start=brain.placed, threads=config.threads
+                )
             if atlas is None:
-                brain = brain.warned(_without_atlas(table))
+                note = _without_atlas(table)
+            if note:
+                brain = brain.warned(note)
         with steps.step("Tissues"):
             fit = fit_tissues(
                 volume.data,

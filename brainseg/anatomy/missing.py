@@ -9,10 +9,11 @@ from brainseg.core.masking import bounding_box
 from brainseg.core.volume import Array, BoolArray
 
 LEAST_SHARE = 0.01
-"""Of the mask. Less changes no volume by as much as a repeated scan does, and noise and vessels
-reach zero by themselves."""
+"""Smallest fraction of the mask, 0 to 1, that counts as missing data. Fewer zeros change a volume
+by less than a repeated scan does, and noise and vessels have zeros of their own."""
 BRIGHT = 0.5
-"""Zeros whose surroundings have more than this share of the brain's median are no dark tissue."""
+"""Zeros are missing data, not dark tissue, where the voxels around them have more than this share
+of the brain's median intensity."""
 
 
 def find_missing(data: Array, mask: BoolArray) -> BoolArray | None:

@@ -11,7 +11,7 @@ from brainseg.core.volume import BoolArray, Volume
 LEAST_BACKGROUND = 0.3
 """A stripped volume is mostly the constant that replaced the head."""
 VOLUME_ML = (500.0, 2200.0)
-"""Of a body that may be a brain alone; an adult's whole head has over 2500 mL."""
+"""Volume in mL that a brain alone can have; an adult's whole head has over 2500 mL."""
 
 MAIN_PART = 0.95
 """Least share of the foreground in one piece: a brain alone hangs together."""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 
-# Of a worker that has imported everything and run nothing.
+# Memory of a worker that has imported everything and run nothing.
 IDLE_BYTES = 350 << 20
 # Measured peaks above that, divided by voxels; see pipelines/benchmark_batch.py.
 BYTES_PER_VOXEL = 100
 BYTES_PER_CONTRAST_VOXEL = 15
-# Of a worker that only reads a scan and its mask.
+# Memory of a worker that only reads a scan and its mask.
 READING_BYTES = 600 << 20
 # Left to the system and to the process that hands out the scans.
 SHARE = 0.9

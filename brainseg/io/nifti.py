@@ -37,7 +37,8 @@ MAX_VOXELS = 640**3
 MIN_SIDE = 5
 # Beyond this a value is no measurement, and float32 sums over 10^8 voxels would overflow.
 LARGEST = 1e30
-# Of a single-file NIfTI-1: 348 bytes of header and four that say no extension follows.
+# Where the voxels of a single-file NIfTI-1 begin: after 348 bytes of header and four that say that
+# no extension follows.
 DATA_OFFSET = 352
 log = logging.getLogger(__name__)
 # nibabel mends small faults of headers aloud, on stderr; what matters of them is in our notes.
@@ -272,6 +273,7 @@ def _files_of(path: Path) -> list[Path]:
         parts = nib.load(path).file_map
     except Exception:
         # Whatever is wrong with it is told when it is read.
+        log.debug("%s: its parts cannot be listed", path.name, exc_info=True)
         return [path]
     names = (parts[kind].filename for kind in ("header", "image") if kind in parts)
     return list(dict.fromkeys(Path(name) for name in names if name)) or [path]

@@ -27,7 +27,7 @@ from brainseg.tissues.ties import (
 # All steps are always made: where a threshold ended them, rounding alone could take a step more
 # or less and change 0.3 % of the labels. Forty or eighty steps gain nothing in Dice.
 _STEPS, _STEPS_WITHOUT_FIELD = 25, 12
-# Of the likelihood per voxel and step, under which the fit is said to have converged.
+# Gain of log-likelihood per voxel and step below which the fit has converged.
 _TOLERANCE = 1e-3
 
 

@@ -207,7 +207,7 @@ def _find_lesions(
     threads: int,
 ) -> NDArray[np.float32]:
     """Probability of a lesion in each voxel of the box, shape (box,)."""
-    # Of CSF, grey and white, whatever the table: the cerebellum has lesions of white matter, too.
+    # Parents are CSF, grey and white in every table: the cerebellum has white-matter lesions, too.
     evidence = weigh(scan, model, model.parents, atlas, threads, lesions)
     posterior = neighbours.posterior(evidence.groups, scan.inside, threads)
     maps = posterior.reshape(-1, *scan.inside.shape)

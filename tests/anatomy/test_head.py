@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainseg.anatomy import convnet, head, map_checks
+from brainseg.anatomy import convnet, head, map_checks, prior
 from brainseg.anatomy.classes import CLASSES, N_BRAIN, TISSUE
 from brainseg.anatomy.head import HeadMap
 from brainseg.anatomy.views import Grid
 from brainseg.atlas.head_atlas import BRAIN
 from brainseg.core import assets
 from brainseg.core.volume import Volume
+from brainseg.errors import DataError
 
 SIDE = 32
 
@@ -80,3 +81,41 @@ def test_a_map_of_nothing_is_doubted() -> None:
     measures = map_checks.measure(found)
     assert measures["entropy"] == pytest.approx(np.log(len(CLASSES)), abs=1e-4)
     assert any("entropy" in d for d in map_checks.doubts(measures))
+
+
+def test_an_atlas_in_the_wrong_place_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mask = np.zeros((64, 64, 64), bool)
+    mask[10:54, 10:54, 10:54] = True
+    right = head.regions(blocks(), scan(), mask)
+    wrong = np.zeros((*mask.shape, len(TISSUE)), np.float32)
+    wrong[mask] = right.T
+    wrong = np.roll(wrong, 12, axis=1)[mask].T  # 12 mm forwards
+    wrong /= np.maximum(wrong.sum(axis=0), 1e-6)
+    monkeypatch.setattr(prior, "map_head", lambda *_, **__: blocks())
+    monkeypatch.setattr(prior, "place_atlas", lambda *_, **__: right)
+    kept, note = prior.spatial_prior(scan(), mask)
+    assert kept is right
+    assert note == ""
+    monkeypatch.setattr(prior, "place_atlas", lambda *_, **__: wrong)
+    kept, note = prior.spatial_prior(scan(), mask)
+    assert kept is wrong
+    assert "the head atlas may lie wrongly" in note
+
+
+def test_a_check_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.ones((64, 64, 64), bool)
+    atlas = head.regions(blocks(), scan(), mask)
+    monkeypatch.setattr(prior, "place_atlas", lambda *_, **__: atlas)
+    monkeypatch.setattr(prior, "map_head", lambda *_, **__: blocks(stem=False))
+    kept, note = prior.spatial_prior(scan(), mask)
+    assert kept is atlas
+    assert "could not be checked" in note
+    assert "brain stem 0.000" in note
+
+    def lost(*_: object, **__: object) -> HeadMap:
+        raise DataError("the network sees no brain in this scan")
+
+    monkeypatch.setattr(prior, "map_head", lost)
+    assert "sees no brain" in prior.spatial_prior(scan(), mask)[1]

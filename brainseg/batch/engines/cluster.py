@@ -24,8 +24,8 @@ CONNECT_S = 30
 # How often the size of the cluster is looked at; workers come and go.
 POLL_S = 2.0
 SILENCE_S = 60.0
-# Of a local cluster: no page of the scheduler or of a worker exists. A death is told at once; who
-# submitted the task decides whether it is tried again.
+# Settings of a local cluster. Scheduler and workers serve no pages. A worker's death is reported at
+# once; the study, not Dask, decides whether its task is tried again.
 LOCAL = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.http.routes": [],

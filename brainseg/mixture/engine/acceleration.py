@@ -18,7 +18,7 @@ from brainseg.mixture.engine.quasi_newton import Curvature
 
 # Plain cycles first: EM leaves a poor start fast, and stays in the basin it began in.
 WARM = 10
-# Of the rise that the gradient promises, so much must come true (Armijo's condition).
+# Share of the rise promised by the gradient that a step must reach (Armijo's condition).
 _RISE = 1e-4
 # Standard deviations, or a factor of e^1.5: beyond that no local model is believed.
 _LONGEST = 1.5

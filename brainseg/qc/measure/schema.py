@@ -46,7 +46,7 @@ class Record(TypedDict):
 
 
 class Fit(TypedDict, total=False):
-    """Of a record what a table of all scans takes; an older version may have written less."""
+    """The part of a record that group tables need; an older version may have written less."""
 
     weights: list[float]
     converged: bool

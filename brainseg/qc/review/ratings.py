@@ -34,7 +34,7 @@ EMPTY = "n/a"
 MAX_NOTES = 500
 # A day; the page that lay open longer was not looked at all the time.
 MOST_SECONDS = 86400.0
-# Of the table: some million ratings.
+# Largest table that is read, in bytes: some million ratings.
 MOST_BYTES = 256 << 20
 
 
