@@ -27,7 +27,7 @@ the cortex' folds decide."""
 
 
 LEAST_AGREEMENT = 0.65
-"""Dice below which the placed atlas or the network is wrong. On 26 heads and brains where the
+"""Dice below which the placed atlas or the network is wrong. On 25 heads and brains where the
 registration is right it is 0.698 and more; on one where it went wrong it is 0.571
 (`pipelines/evaluate_atlas_check.py`)."""
 

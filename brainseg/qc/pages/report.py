@@ -155,7 +155,7 @@ def _volumes(subject: Subject) -> list[dict[str, Any]]:
     rows.append(
         {"name": "Brain (grey + white)", "ml": brain, "share": brain / total, "error": None}
     )
-    rows.append({"name": "Intracranial", "ml": total, "share": 1.0, "error": None})
+    rows.append({"name": "Brain mask", "ml": total, "share": 1.0, "error": None})
     return rows
 
 
