@@ -262,6 +262,7 @@ def _clear(task: Task) -> None:
     """Put in order what a worker that died on this scan left; holding the lock, it is nobody's."""
     derivatives.recover(task.job.target)
     locks.sweep(task.job.target.folder)
+    atomic.sweep(task.job.target.folder)
     record = task.ledger.path(task.scan)
     for path in record.parent.glob(f".{record.name}.tmp-*"):
         atomic.remove(path)

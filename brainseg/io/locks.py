@@ -125,9 +125,11 @@ def is_stale(path: Path, seen: Holder | None) -> bool:
     try:
         # Both times come from the file system's clock, so clocks of hosts need not agree.
         probe = atomic.scratch_path(path.with_suffix(f".{uuid.uuid4().hex[:8]}"))
-        probe.touch()
-        now_there = probe.stat().st_mtime
-        probe.unlink()
+        try:
+            probe.touch()
+            now_there = probe.stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
         # A holder who lives sets the time to now; one far ahead was not set by any.
         return abs(now_there - path.stat().st_mtime) > SILENCE_S
     except FileNotFoundError:
@@ -137,8 +139,17 @@ def is_stale(path: Path, seen: Holder | None) -> bool:
 
 def _create(path: Path, me: Holder) -> bool:
     """Make the lock with its content in one step; False when it exists."""
+    content = json.dumps(asdict(me))
     scratch = atomic.scratch_path(path.with_suffix(f".{me.token[:8]}"))
-    scratch.write_text(json.dumps(asdict(me)), encoding="utf-8")
+    try:
+        # Inside: the signal that ends this process may come while the file is written.
+        scratch.write_text(content, encoding="utf-8")
+        return _link(scratch, path, content)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _link(scratch: Path, path: Path, content: str) -> bool:
     try:
         os.link(scratch, path)
     except FileExistsError:
@@ -147,11 +158,9 @@ def _create(path: Path, me: Holder) -> bool:
         # No hard links on this file system; exclusive creation is the next best thing.
         try:
             with path.open("x", encoding="utf-8") as stream:
-                stream.write(json.dumps(asdict(me)))
+                stream.write(content)
         except FileExistsError:
             return False
-    finally:
-        scratch.unlink(missing_ok=True)
     return True
 
 

@@ -62,8 +62,8 @@ def exchange(
                     f"{name}: a folder stands where this file goes; move it away"
                 )
         stage = atomic.scratch_path(folder / stem)
-        stage.mkdir()
         try:
+            stage.mkdir()
             for inner in (NEW, OLD):
                 (stage / inner).mkdir()
             with ThreadPoolExecutor(threads) as pool:

@@ -25,6 +25,7 @@ from brainseg.batch.ledger import Ledger
 from brainseg.batch.work import Outcome, Task
 from brainseg.config import CohortPrior, SegmentConfig
 from brainseg.errors import TemporaryError, UsageError
+from brainseg.io import atomic
 
 NAMES = [f"sub-0{i}_T1w.nii.gz" for i in range(1, 5)]
 
@@ -356,6 +357,18 @@ def test_after_kill_9_a_rerun_completes_with_the_same_bytes(tmp_path: Path) -> N
     assert tree(out) == tree(undisturbed)
     assert not list(out.rglob(".*tmp-*"))
     assert list((out / "logs" / "locks").iterdir()) == []
+
+
+def test_a_scan_done_anew_leaves_no_scratch_of_the_dead(dataset: Path, out: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    folder = out / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    mine = atomic.scratch_path(folder / ".sub-01.15cdfdff")
+    left = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{process.pid}-"))
+    left.touch()
+    assert states(go(make(dataset, out))) == ["done"] * 4
+    assert not left.exists()
 
 
 def test_two_runs_share_a_folder_and_do_each_scan_once(tmp_path: Path) -> None:

@@ -187,3 +187,18 @@ def test_a_lock_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "locks").write_text("a file in the way")
     with pytest.raises(CannotCreateError), hold(tmp_path / "locks" / "x.lock"):
         pass
+
+
+def test_a_signal_while_the_lock_is_written_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def ended(self: Path, *args: str, **options: str) -> int:
+        write(self, *args, **options)
+        raise SystemExit(143)
+
+    monkeypatch.setattr(Path, "write_text", ended)
+    with pytest.raises(SystemExit), hold(path):
+        pass
+    assert list(path.parent.iterdir()) == []
