@@ -6,7 +6,6 @@ import base64
 import gzip
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -17,6 +16,8 @@ import brainseg
 REPORT_SCRIPTS = ("browser.js", "rating.js")
 NIIVUE_SCRIPT = "niivue-start.js"
 GROUP_SCRIPTS = ("group.js",)
+# The style sheets of the pages that explain a mixture.
+MIXTURE_STYLES = ("page.css", "report.css", "mixture.css")
 
 
 @lru_cache
@@ -58,11 +59,14 @@ def vendored(name: str) -> str:
     return path.read_text(encoding="ascii") if path.is_file() else ""
 
 
-def mixture_page(template: str, **content: Any) -> str:
-    """Render a page of mixtures, which has its styles inside and makes no network request."""
-    css = styles("page.css", "report.css", "mixture.css")
-    return (
-        environment()
-        .get_template(template)
-        .render(version=brainseg.__version__, css=css, **content)
-    )
+def render(template: str, page: object) -> str:
+    """Render one page from all that it shows.
+
+    Parameters
+    ----------
+    template : str
+        Name of a file of the templates' folder.
+    page : dataclass
+        Named ``page`` in the template.
+    """
+    return environment().get_template(template).render(page=page, version=brainseg.__version__)

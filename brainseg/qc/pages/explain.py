@@ -14,7 +14,7 @@ from brainseg.mixture import GaussianMixture, Histogram, Snapshot
 from brainseg.qc.draw import charts, stages
 from brainseg.qc.draw.charts import Swatches, component_swatches
 from brainseg.qc.draw.stages import Plane, in_plane, over_histogram
-from brainseg.qc.templating import mixture_page
+from brainseg.qc.templating import MIXTURE_STYLES, render, styles
 
 # Several channels: so many voxels draw a plane as well as all of them, and EM takes seconds.
 DRAWN = 2_500
@@ -47,6 +47,37 @@ class Part:
     likelihood: Markup
     table: list[dict[str, Any]]
     facts: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that the page shows.
+
+    Attributes
+    ----------
+    name : str
+    css : Markup
+    channels : tuple of str
+    n, k : int
+        Voxels and components.
+    corrected : bool
+    warnings : tuple of str
+    seed : int
+    keys : sequence of (colour, text)
+        One for each component.
+    parts : tuple of Part
+    """
+
+    name: str
+    css: Markup
+    channels: tuple[str, ...]
+    n: int
+    k: int
+    corrected: bool
+    warnings: tuple[str, ...]
+    seed: int
+    keys: Swatches
+    parts: tuple[Part, ...]
 
 
 def page(
@@ -85,18 +116,19 @@ def page(
     parts = [one_channel(X[:, 0], channels[0], keys, seed)]
     if len(channels) > 1:
         parts.append(several_channels(X, channels, keys, seed))
-    return mixture_page(
-        "explain.html.j2",
+    shown = Page(
         name=name,
-        parts=parts,
-        keys=keys,
+        css=styles(*MIXTURE_STYLES),
+        channels=channels,
         n=len(X),
         k=n_components,
-        channels=channels,
         corrected=corrected,
         warnings=warnings,
         seed=seed,
+        keys=keys,
+        parts=tuple(parts),
     )
+    return render("explain.html.j2", shown)
 
 
 def one_channel(x: Array, channel: str, keys: Swatches, seed: int) -> Part:

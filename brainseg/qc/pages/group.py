@@ -13,13 +13,13 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-import brainseg
 from brainseg.io import atomic
+from brainseg.qc import templating
 from brainseg.qc.measure.levels import ORDER, SYMBOLS, WORDS
 from brainseg.qc.measure.numbers import BY_KEY, LOOKED_AT
 from brainseg.qc.review import ratings, study
 from brainseg.qc.review.study import Outlier
-from brainseg.qc.templating import GROUP_SCRIPTS, environment, script, styles
+from brainseg.qc.templating import GROUP_SCRIPTS, script, styles
 
 PAGE = "group_T1w.html"
 CHUNK = 50
@@ -104,6 +104,50 @@ class Study:
     agreement: Sequence[Any]
 
 
+@dataclass(frozen=True)
+class Level:
+    """A verdict of the checks: its name, words and sign, and how many scans have it."""
+
+    level: str
+    word: str
+    sign: str
+    scans: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """A study as the page shows it.
+
+    Attributes
+    ----------
+    study : Study
+    css, script : Markup
+    data : Markup
+        What the script draws from, as JSON.
+    verdicts : tuple of Level
+    rated : tuple of (rating, scans)
+    most : int
+        Outliers that are listed.
+    links : mapping of scan to report
+    names : mapping of key to name
+    columns : tuple of str
+        Keys of the table.
+    symbols : mapping of level to sign
+    """
+
+    study: Study
+    css: Markup
+    script: Markup
+    data: Markup
+    verdicts: tuple[Level, ...]
+    rated: tuple[tuple[str, int], ...]
+    most: int
+    links: Mapping[str, str]
+    names: Mapping[str, str]
+    columns: tuple[str, ...]
+    symbols: Mapping[str, str]
+
+
 def gather(out: Path, rows: Sequence[Mapping[str, Any]], *, adjusted: Sequence[str] = ()) -> Study:
     """Arrange the rows of a study for its page.
 
@@ -152,36 +196,32 @@ def gather(out: Path, rows: Sequence[Mapping[str, Any]], *, adjusted: Sequence[s
     )
 
 
-def render(page: Study) -> str:
+def render(found: Study) -> str:
     """Return the page as HTML that loads nothing but the pictures beside it."""
-    keys = [s.key for s in page.strips]
+    keys = [s.key for s in found.strips]
     data = {
         "scans": [
             {k: getattr(s, k) for k in ("scan", "report", "contact", "verdict", "rating")}
-            for s in page.scans
+            for s in found.scans
         ],
-        "strips": [{"key": s.key, "values": s.values, "odd": s.odd} for s in page.strips],
+        "strips": [{"key": s.key, "values": s.values, "odd": s.odd} for s in found.strips],
         "chunk": CHUNK,
         "signs": SYMBOLS,
     }
-    return (
-        environment()
-        .get_template("group.html.j2")
-        .render(
-            page=page,
-            css=styles("page.css", "group.css"),
-            script=script(*GROUP_SCRIPTS),
-            version=brainseg.__version__,
-            verdicts=[(v, WORDS[v], SYMBOLS[v], _count(page, "verdict", v)) for v in WORDS],
-            rated=[(r, _count(page, "rating", r)) for r, _ in ratings.RATINGS],
-            most=MOST_OUTLIERS,
-            links={s.scan: s.report for s in page.scans},
-            names={k: _name(k) for k in {*keys, *COLUMNS}},
-            columns=[k for k in COLUMNS if k in keys],
-            symbols=SYMBOLS,
-            data=Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),
-        )
+    page = Page(
+        study=found,
+        css=styles("page.css", "group.css"),
+        script=script(*GROUP_SCRIPTS),
+        data=Markup(json.dumps(data, separators=(",", ":")).replace("<", "\u003c")),
+        verdicts=tuple(Level(v, WORDS[v], SYMBOLS[v], _count(found, "verdict", v)) for v in WORDS),
+        rated=tuple((r, _count(found, "rating", r)) for r, _ in ratings.RATINGS),
+        most=MOST_OUTLIERS,
+        links={s.scan: s.report for s in found.scans},
+        names={k: _name(k) for k in {*keys, *COLUMNS}},
+        columns=tuple(k for k in COLUMNS if k in keys),
+        symbols=SYMBOLS,
     )
+    return templating.render("group.html.j2", page)
 
 
 def write(out: Path, rows: Sequence[Mapping[str, Any]], *, adjusted: Sequence[str] = ()) -> Path:
@@ -242,8 +282,8 @@ def _name(key: str) -> str:
     return BY_KEY[key].name if key in BY_KEY else VOLUMES[key]
 
 
-def _count(page: Study, field: str, value: str) -> int:
-    return sum(getattr(s, field) == value for s in page.scans)
+def _count(found: Study, field: str, value: str) -> int:
+    return sum(getattr(s, field) == value for s in found.scans)
 
 
 def _number(value: Any) -> float | None:

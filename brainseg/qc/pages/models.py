@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup, escape
 
 from brainseg.mixture import CRITERIA, Candidate, best
-from brainseg.qc.draw.charts import BOTTOM, COLOURS, LEFT, RIGHT, TOP, Frame, svg, x_axis
-from brainseg.qc.templating import mixture_page
+from brainseg.qc.draw.charts import (
+    BOTTOM,
+    COLOURS,
+    LEFT,
+    RIGHT,
+    TOP,
+    Frame,
+    Swatches,
+    svg,
+    x_axis,
+)
+from brainseg.qc.templating import MIXTURE_STYLES, render, styles
 
 TITLES = {
     "held_out": "Log-likelihood of held-out voxels",
@@ -20,6 +31,49 @@ TITLES = {
 # Nats per voxel. Models closer to the best one than this are equally good for any purpose.
 LEAST = 1e-5
 SIZE = (460, 250)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One criterion: its name, the model that it prefers, and how far the others are."""
+
+    title: str
+    winner: Candidate
+    drawing: Markup
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that the page shows.
+
+    Attributes
+    ----------
+    name : str
+    css : Markup
+    channels : tuple of str
+    n : int
+        Voxels that the models were fitted to.
+    corrected : bool
+    warnings : tuple of str
+    seed : int
+    keys : sequence of (colour, text)
+        One for each kind of model.
+    charts : tuple of Chart
+    table : sequence of Candidate
+    winners : mapping of criterion to Candidate
+    """
+
+    name: str
+    css: Markup
+    channels: tuple[str, ...]
+    n: int
+    corrected: bool
+    warnings: tuple[str, ...]
+    seed: int
+    keys: Swatches
+    charts: tuple[Chart, ...]
+    table: Sequence[Candidate]
+    winners: Mapping[str, Candidate]
 
 
 def nats_per_voxel(table: Sequence[Candidate], criterion: str, n: int) -> list[float]:
@@ -66,22 +120,20 @@ def page(
     names = list(dict.fromkeys(row.name for row in table))
     keys = [(COLOURS[i % len(COLOURS)], text) for i, text in enumerate(names)]
     winners = {c: best(table, c) for c in CRITERIA}
-    return mixture_page(
-        "models.html.j2",
+    shown = Page(
         name=name,
-        keys=keys,
-        charts=[
-            (TITLES[c], winners[c], chart(table, c, keys, n), f"{TITLES[c]} by components")
-            for c in CRITERIA
-        ],
-        table=table,
-        winners=winners,
-        n=n,
+        css=styles(*MIXTURE_STYLES),
         channels=channels,
+        n=n,
         corrected=corrected,
         warnings=warnings,
         seed=seed,
+        keys=keys,
+        charts=tuple(Chart(TITLES[c], winners[c], chart(table, c, keys, n)) for c in CRITERIA),
+        table=table,
+        winners=winners,
     )
+    return render("models.html.j2", shown)
 
 
 def chart(

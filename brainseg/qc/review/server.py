@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from brainseg.qc.measure.numbers import LOOKED_AT
 from brainseg.qc.review import ratings, study
 from brainseg.qc.review.listening import MAX_BODY, Listener
 from brainseg.qc.review.ratings import Rating
-from brainseg.qc.templating import environment, own_scripts, styles, text
+from brainseg.qc.templating import own_scripts, render, script, styles
 
 log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
@@ -42,6 +42,37 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that the page of a review shows.
+
+    Attributes
+    ----------
+    css, script : Markup
+    nonce : str
+        Lets this page's own script run, and no other.
+    study : str
+        Name of the output folder.
+    rater : str
+        Who rates to start with.
+    symbols : Markup
+        Sign and word of each verdict, as JSON.
+    tags : tuple of str
+    tag_keys : mapping of tag to key
+    ratings : tuple of (rating, key)
+    """
+
+    css: Markup
+    script: Markup
+    nonce: str
+    study: str
+    rater: str
+    symbols: Markup
+    tags: tuple[str, ...] = ratings.TAGS
+    tag_keys: Mapping[str, str] = field(default_factory=lambda: TAG_KEYS)
+    ratings: tuple[tuple[str, str], ...] = ratings.RATINGS
 
 
 @dataclass
@@ -175,22 +206,15 @@ def _explained(error: BrainsegError) -> tuple[dict[str, str], int]:
 
 def _page(review: Review) -> flask.Response:
     nonce = secrets.token_urlsafe(16)
-    html = (
-        environment()
-        .get_template("review.html.j2")
-        .render(
-            css=styles("page.css", "review.css"),
-            script=Markup(text("review.js")),
-            nonce=nonce,
-            study=review.root.name,
-            rater=review.rater,
-            ratings=ratings.RATINGS,
-            tags=ratings.TAGS,
-            tag_keys=TAG_KEYS,
-            symbols=Markup(json.dumps({k: f"{SYMBOLS[k]} {WORDS[k]}" for k in WORDS})),
-        )
+    page = Page(
+        css=styles("page.css", "review.css"),
+        script=script("review.js"),
+        nonce=nonce,
+        study=review.root.name,
+        rater=review.rater,
+        symbols=Markup(json.dumps({k: f"{SYMBOLS[k]} {WORDS[k]}" for k in WORDS})),
     )
-    response = flask.Response(html, mimetype="text/html")
+    response = flask.Response(render("review.html.j2", page), mimetype="text/html")
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; "
         "img-src data:; connect-src 'self'; frame-src 'self'; frame-ancestors 'none'; "
