@@ -44,6 +44,14 @@ def start(profile: Path, *extra: str, downloads: Path | None = None):
     return driver
 
 
+def sized(driver, width: int, height: int) -> None:
+    """Give the page a window of this size, as a phone has where it is narrow."""
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+
+
 def requests_of(driver) -> list[str]:
     """Addresses asked for since the last call."""
     asked = []

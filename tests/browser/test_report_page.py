@@ -8,8 +8,10 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from qc_browser import SOFTWARE_GL, errors_of, requests_of, start, violations, wait
+from qc_browser import SOFTWARE_GL, errors_of, requests_of, sized, start, violations, wait
+from selenium.webdriver.common.keys import Keys
 
+from brainseg.qc.draw.panels import MASK_COLOUR
 from brainseg.qc.draw.pictures import rgb
 from brainseg.tissues.tables import SIX
 
@@ -159,7 +161,65 @@ def test_a_click_on_a_mosaic_takes_the_browser_there(opened):
         float(v) for v in text_of(opened, "readout").split("·")[1].split("mm")[0].split(",")
     ]
     expected = facts["affine"][said[0]][said[0]] * said[1] + facts["affine"][said[0]][3]
-    assert millimetres[said[0]] == pytest.approx(expected, abs=2)
+    # Rounded to a millimetre where it is shown.
+    assert millimetres[said[0]] == pytest.approx(expected, abs=0.5)
+    opened.execute_script("document.getElementById('enlarged').close()")
+
+
+def enlarge(driver, panel, cell):
+    driver.execute_script(
+        """const stack = document.querySelector(`#${arguments[0]} .stack`);
+        const map = JSON.parse(stack.dataset.map);
+        const r = stack.querySelector('img').getBoundingClientRect();
+        const [axis, index, x, y, w, h] = map.cells[arguments[1]];
+        stack.dispatchEvent(new MouseEvent('click', {bubbles: true,
+          clientX: r.left + (x + w / 2) / map.width * r.width,
+          clientY: r.top + (y + h / 2) / map.height * r.height}));""",
+        panel, cell,
+    )  # fmt: skip
+
+
+def large(driver):
+    uri = driver.execute_script(
+        "return document.getElementById('enlarged-slice').toDataURL('image/png')"
+    )
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB"))
+
+
+def test_a_click_enlarges_a_slice_voxel_by_voxel(opened):
+    enlarge(opened, "mask", 7)
+    assert opened.execute_script("return document.getElementById('enlarged').open")
+    assert "88 × " in text_of(opened, "enlarged-readout")
+    assert "2.00 × 2.00 mm" in text_of(opened, "enlarged-readout")
+    picture = large(opened)
+    facts = opened.execute_script("return window.brainsegVoxels.facts")
+    # At least a pixel for each voxel, the outline of the mask, and the colours of the tissues.
+    assert picture.shape[1] >= facts["shape"][0]
+    assert picture.shape[0] >= facts["shape"][1]
+    yellow = np.abs(picture.astype(int) - rgb(MASK_COLOUR)).max(axis=2) < 30
+    assert yellow.sum() > 200
+    before = text_of(opened, "enlarged-readout")
+    opened.find_element("id", "enlarged").send_keys(Keys.ARROW_UP)
+    assert text_of(opened, "enlarged-readout") != before
+    assert np.abs(large(opened).astype(int) - picture).mean() > 0.1
+    press(opened, "t")
+    # Grey but for the letters, whose own tint spans 7.
+    assert np.ptp(large(opened).reshape(-1, 3).astype(int), axis=1).max() <= 7
+    press(opened, "t")
+    opened.find_element("id", "enlarged").send_keys(Keys.ESCAPE)
+    assert not opened.execute_script("return document.getElementById('enlarged').open")
+
+
+def test_slices_are_large_enough_to_judge(opened):
+    sized(opened, 1400, 900)
+    widths = opened.execute_script(
+        """return [...document.querySelectorAll('.stack')].flatMap(s => {
+          const map = JSON.parse(s.dataset.map);
+          const shown = s.querySelector('img').getBoundingClientRect().width;
+          return map.cells.map(c => c[4] * shown / map.width); })"""
+    )
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert min(widths) >= 220
 
 
 def test_keys_do_nothing_while_typing(opened):
@@ -183,12 +243,9 @@ def test_keys_choose_the_rating_and_the_bar_says_which(opened):
 
 
 def test_nothing_runs_out_of_the_window(opened):
-    # A report is read beside others: at 800 pixels it must not scroll sideways.
-    for width in (800, 1280):
-        opened.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-        )
+    # A report is read on a phone and beside others: it must not scroll sideways.
+    for width in (390, 800, 1280):
+        sized(opened, width, 844)
         wide = opened.execute_script(
             "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
@@ -223,7 +280,13 @@ def test_the_rating_can_be_downloaded(tmp_path, pages, tmp_path_factory):
 
 
 def test_no_serious_barrier(opened, axe):
-    assert violations(opened, axe) == []
+    for width in (390, 1400):
+        sized(opened, width, 844)
+        assert violations(opened, axe) == [], width
+        enlarge(opened, "mask", 7)
+        assert violations(opened, axe) == [], (width, "enlarged")
+        opened.execute_script("document.getElementById('enlarged').close()")
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_it_prints_in_black_on_white(opened):

@@ -21,6 +21,8 @@ MASK_COLOUR = "#ffd23f"
 OUTER_COLOUR = "#ff8c1a"
 INNER_COLOUR = "#1e90ff"
 LESION_COLOUR = "#ff2d95"
+COLUMNS = 5
+"""Slices in a row: more would be narrower than 220 pixels in a window of 1400."""
 # Room around the brain in mm for the picture of the whole head: left, right, back, front, below,
 # above. The neck tells nothing of the mask.
 HEAD_ROOM = (25.0, 25.0, 25.0, 25.0, 30.0, 22.0)
@@ -89,12 +91,12 @@ class Drawing:
         near = widened(brain, volume, (4.0,) * 6)
         head = widened(brain, volume, HEAD_ROOM)
         whole: Box = tuple(slice(0, n) for n in volume.shape)  # type: ignore[assignment]
-        self.on_head = mosaic.three_planes(volume, head, brain, 7, axial_rows=2)
-        self.on_field = mosaic.three_planes(volume, whole, whole, 7)
-        self.on_brain = mosaic.three_planes(volume, near, brain, 7, axial_rows=2)
-        self.large = mosaic.three_planes(volume, near, brain, 5, axial_rows=2)
-        self.planes = mosaic.three_planes(volume, near, brain, 8)
-        self.strip = mosaic.axial_strip(volume, near, 9)
+        self.on_head = mosaic.three_planes(volume, head, brain, COLUMNS, axial_rows=2)
+        self.on_field = mosaic.three_planes(volume, whole, whole, COLUMNS)
+        self.on_brain = mosaic.three_planes(volume, near, brain, COLUMNS, axial_rows=2)
+        self.large = mosaic.three_planes(volume, near, brain, COLUMNS - 1, axial_rows=2)
+        self.planes = mosaic.three_planes(volume, near, brain, COLUMNS)
+        self.strip = mosaic.axial_strip(volume, near, COLUMNS)
         low, high = np.percentile(subject.samples[::7], [0.5, 99.5])
         self.low, self.high = float(low) - 0.1 * float(high - low), float(high)
         # Made once here, before the panels are drawn side by side.

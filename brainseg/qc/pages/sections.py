@@ -11,7 +11,7 @@ from markupsafe import Markup
 from brainseg.io.bids import split_name
 from brainseg.qc.draw import charts, stages
 from brainseg.qc.draw.charts import Swatches
-from brainseg.qc.draw.panels import Panel
+from brainseg.qc.draw.panels import MASK_COLOUR, Panel
 from brainseg.qc.draw.pictures import rgb
 from brainseg.qc.draw.sprites import Sprites
 from brainseg.qc.measure.numbers import NUMBERS, STATISTICS, SUMMARISED, Number
@@ -151,6 +151,7 @@ def slices(subject: Subject, sheets: Sprites, niivue: str) -> Slices:
     """Prepare the slice browser."""
     table = subject.table
     facts = sheets.facts | {
+        "mask": MASK_COLOUR,
         "colours": [[0, 0, 0], *(rgb(t.colour) for t in table.tissues)],
         "names": ["outside the mask", *(t.name for t in table.tissues)],
         "files": _files(subject.name, table.name),

@@ -24,12 +24,12 @@
     view.setInt32(0, 348, true);
     [3, ...facts.shape, 1, 1, 1, 1].forEach((n, i) => view.setInt16(40 + 2 * i, n, true));
     view.setInt16(70, 2, true); view.setInt16(72, 8, true);
-    [1, 0, 0, 0].forEach((n, i) => view.setFloat32(76 + 4 * i, i ? facts.spacing : n, true));
+    [1, 0, 0, 0].forEach((n, i) => view.setFloat32(76 + 4 * i, i ? facts.size[i - 1] : n, true));
     view.setFloat32(108, 352, true); view.setFloat32(112, 1, true);
     bytes[123] = 2;
     view.setInt16(254, 1, true);
     facts.affine.forEach((row, r) => {
-      const offset = row[3] + row.slice(0, 3).reduce((sum, a, i) => sum + a * (facts.start[i] + facts.step[i] / 2 - 0.5), 0);
+      const offset = row[3] + row.slice(0, 3).reduce((sum, a, i) => sum + a * facts.start[i], 0);
       [...row.slice(0, 3).map((a, i) => a * facts.step[i]), offset].forEach((v, c) => view.setFloat32(280 + 16 * r + 4 * c, v, true));
     });
     bytes.set([110, 43, 49, 0], 344);
@@ -49,12 +49,12 @@
       try {
         await viewer.loadVolumes([{ url: facts.files.scan }, { url: facts.files.labels, opacity: 0.6 }]);
         return "the full-size files";
-      } catch { /* not on this server: the sampled voxels will do */ }
+      } catch { /* not on this server: the browser's 8-bit voxels will do */ }
     }
     const { scan, labels } = window.brainsegVoxels;
     viewer.addVolume(await NVImage.loadFromBase64({ base64: nifti(scan, facts), name: "scan.nii" }));
     viewer.addVolume(await NVImage.loadFromBase64({ base64: nifti(labels, facts), name: "labels.nii", opacity: 0.6 }));
-    return "sampled voxels";
+    return "the slice browser's voxels";
   }
 
   button.addEventListener("click", async () => {

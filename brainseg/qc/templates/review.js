@@ -206,6 +206,7 @@
     if (typing(e)) { if (e.key === "Escape" || e.key === "Enter") e.target.blur(); return; }
     const inside = e.view !== window;
     if (inside && e.target.matches("canvas") && e.key.startsWith("Arrow")) return;  // its slices
+    if (inside && e.target.closest("dialog[open]")) return;  // an enlarged slice has keys of its own
     const tag = tags.find((t) => t.dataset.key === e.key);
     if (RATE_KEYS[e.key]) rate(RATE_KEYS[e.key]);
     else if (tag) { tag.checked = !tag.checked; changed(); }

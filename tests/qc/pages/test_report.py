@@ -18,7 +18,7 @@ import brainseg
 from brainseg.mixture import Histogram
 from brainseg.qc.draw import charts, mosaic, pictures, stages
 from brainseg.qc.draw.panels import Drawing
-from brainseg.qc.draw.sprites import sprites
+from brainseg.qc.draw.sprites import MOST, sprites, steps
 from brainseg.qc.measure.subject import from_result
 from brainseg.tissues.tables import ANATOMICAL, SIX, THREE
 
@@ -154,10 +154,29 @@ def test_cells_stay_on_the_canvas_and_apart(subject):
 def test_labels_of_the_slice_browser_are_exact(subject):
     sheet = sprites(subject)
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet.labels.split(",")[1]))))
-    assert set(np.unique(picture)) <= set(range(7))
-    share = (picture > 0).sum() * sheet.facts["spacing"] ** 3 / 1000
-    # Nearest neighbours on another grid keep the brain's volume to a few per cent.
-    assert share == pytest.approx(subject.mask.sum() * 8 / 1000, rel=0.03)
+    facts = sheet.facts
+    i, j, k = facts["shape"]
+    shown = np.zeros((i, j, k), np.uint8)
+    for n in range(k):
+        row, column = divmod(n, facts["columns"])
+        part = picture[row * j : (row + 1) * j, column * i : (column + 1) * i]
+        shown[:, :, n] = part[::-1].T
+    # The scan's own voxels: none is resampled, and all of the mask is there.
+    assert facts["step"] == [1, 1, 1]
+    x, y, z = facts["start"]
+    labels = np.zeros(subject.mask.shape, np.uint8)
+    labels[subject.mask] = subject.label_samples
+    assert np.array_equal(shown, labels[x : x + i, y : y + j, z : z + k])
+    assert (shown > 0).sum() == subject.mask.sum()
+
+
+def test_only_a_very_fine_scan_is_thinned_out_and_its_finest_axis_first():
+    assert steps([188, 256, 210], (0.9, 0.9, 0.9)) == [1, 1, 1]
+    fine = steps([500, 600, 60], (0.4, 0.4, 3.0))
+    assert fine == [1, 1, 1]
+    every = steps([400, 500, 400], (0.5, 0.5, 1.0))
+    assert every[2] == 1
+    assert np.prod(np.ceil(np.divide([400, 500, 400], every))) <= MOST
 
 
 def test_contours_lie_on_the_edge_of_the_mask():
