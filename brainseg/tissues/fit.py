@@ -17,16 +17,11 @@ from brainseg.tissues.bias import LogField, n4_log_field
 from brainseg.tissues.cohort import in_intensities
 from brainseg.tissues.lesions import LesionModel
 from brainseg.tissues.model import Floats, Model, anchors_of, components_for, place
+from brainseg.tissues.neighbourhood import usual_strength
 from brainseg.tissues.partial_volume import volume_error
 from brainseg.tissues.scan import Scan
 from brainseg.tissues.tables import SIX, TissueTable
 from brainseg.tissues.voxels import Neighbours, Voxels, decide, moments
-
-SMOOTH = 3.0
-"""Strength of the neighbourhood at usual noise (nats for full agreement on a 1 mm grid)."""
-
-USUAL_NOISE = 0.16
-"""Standard deviation of white matter over its distance from grey in a good 1 mm scan at 1.5 T."""
 
 ANATOMY = ("three", "six", "anatomical")
 """Tables whose tissues the model knows; others are fitted as unnamed intensity classes."""
@@ -46,7 +41,8 @@ class FitOptions:
     bias : {"em", "n4", "none"}
         Field estimated together with the mixture, before it by N4, or not at all.
     smooth : float or None
-        Strength of the neighbourhood; 0 is the pure mixture, None follows the noise (`SMOOTH`).
+        Strength of the neighbourhood; 0 is the pure mixture, None follows the
+        noise (`brainseg.tissues.neighbourhood.usual_strength`).
     prior : {"tied", "none", "cohort"}
         ``none`` is plain maximum likelihood from a K-means start, without ties; ``cohort`` starts
         from `cohort` and stays near it, without ties.
@@ -175,7 +171,7 @@ def fit_tissues(
     scan = Scan.prepare([data, *others.values()], mask, len(table))
     learnt = _learn(scan, zooms, table, options, tuple(others), spatial_prior)
     model = learnt.model
-    strength = _strength(model) if options.smooth is None else options.smooth
+    strength = usual_strength(_noise(model)) if options.smooth is None else options.smooth
     voxels = decide(
         scan,
         model,
@@ -319,18 +315,13 @@ def _tissue_moments(
     return moments(scan, healthy, options.threads)
 
 
-def _strength(model: Model) -> float:
-    """Return the default strength: the noisier the scan, the more the neighbours count.
-
-    By the square of the noise, as the evidence of a voxel falls with it; within a half and
-    thrice the usual.
-    """
+def _noise(model: Model) -> float | None:
+    """Standard deviation of white matter over its distance from grey; None for unnamed classes."""
     if not model.components:
-        return SMOOTH
+        return None
     _, grey, white = anchors_of(model.components)
     gap = max(float(model.means[white, 0] - model.means[grey, 0]), 1e-3)
-    noise = float(np.sqrt(model.covariances[white, 0, 0])) / gap
-    return SMOOTH * float(np.clip((noise / USUAL_NOISE) ** 2, 0.5, 3.0))
+    return float(np.sqrt(model.covariances[white, 0, 0])) / gap
 
 
 def _in_units(
