@@ -15,10 +15,10 @@ N4_GRID = 4.0
 """Spacing (mm) of the shrunken grid that N4 works on; the field is far smoother than this."""
 
 STIFFNESS = 8e4
-"""Bending penalty for each sample (mm^4), for residuals in units of the grey-white gap, until the
-tissues have settled; then a quarter of it. Ten times less follows anatomy on scans that were
-corrected before (0.01 Dice), ten times more leaves a third of a 40 % field
-(`pipelines/evaluate_accuracy.py`)."""
+"""Bending penalty for each sample (mm^4), for residuals in units of the grey-white gap. It holds
+for the first `SETTLING_STEPS` of EM; after them a quarter of it does. With a tenth of this
+stiffness the field follows anatomy on scans that were corrected before (0.01 Dice); with ten times
+as much it leaves a third of a 40 % field (`pipelines/evaluate_accuracy.py`)."""
 
 LEAST_SD = 0.045
 """Standard deviation in the brain under which a log field is not believed. What remains in scans
@@ -191,6 +191,11 @@ class LogField:
         """Take the field back to zero, and let no step move it again."""
         self._set(np.zeros_like(self._coefficients))
         self._flat = True
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether it is too even to be a coil's: then it is anatomy, and not to be corrected."""
+        return bool(self._at_samples.std() < LEAST_SD)
 
     def at_samples(self) -> NDArray[np.float64]:
         """Return the log field at the samples, shape (n,)."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.mixture import log_gaussian, log_joint, responsibilities
-from brainseg.tissues.bias import LEAST_SD, LogField
+from brainseg.tissues.bias import LogField
 from brainseg.tissues.lesions import LesionModel
 from brainseg.tissues.model import Component, Floats, log_mixing
 from brainseg.tissues.start import first_anchors
@@ -72,7 +72,7 @@ def fit(
     """
     start = _State.of(_corrected(values, fields), components, places)
     found, state = _climb(values, start, places, fields, lesions, _STEPS)
-    weak = [field for field in fields if field.at_samples().std() < LEAST_SD]
+    weak = [field for field in fields if field.is_weak]
     if not weak:
         return found
     for field in weak:

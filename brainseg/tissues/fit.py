@@ -19,9 +19,10 @@ from brainseg.tissues.lesions import LesionModel
 from brainseg.tissues.model import Floats, Model, anchors_of, components_for, place
 from brainseg.tissues.neighbourhood import usual_strength
 from brainseg.tissues.partial_volume import volume_error
+from brainseg.tissues.regions import by_region
 from brainseg.tissues.scan import Scan
-from brainseg.tissues.tables import SIX, TissueTable
-from brainseg.tissues.voxels import Neighbours, Voxels, decide, moments
+from brainseg.tissues.tables import SIX, THREE, TissueTable
+from brainseg.tissues.voxels import Neighbours, decide, moments
 
 ANATOMY = ("three", "six", "anatomical")
 """Tables whose tissues the model knows; others are fitted as unnamed intensity classes."""
@@ -172,24 +173,32 @@ def fit_tissues(
     learnt = _learn(scan, zooms, table, options, tuple(others), spatial_prior)
     model = learnt.model
     strength = usual_strength(_noise(model)) if options.smooth is None else options.smooth
+    regional = table.name == "anatomical"
     voxels = decide(
         scan,
         model,
-        len(table),
+        len(THREE if regional else table),
         neighbours=Neighbours(zooms, strength),
         atlas=spatial_prior if model.components else None,
         lesions=learnt.lesions,
         threads=options.threads,
     )
+    responsibilities = voxels.responsibilities
+    if regional and spatial_prior is not None:
+        responsibilities = by_region(responsibilities, spatial_prior)
     return TissueFit(
-        responsibilities=voxels.responsibilities,
-        labels=(voxels.responsibilities.argmax(axis=1) + 1).astype(np.uint8),
+        responsibilities=responsibilities,
+        labels=(responsibilities.argmax(axis=1) + 1).astype(np.uint8),
         fractions=voxels.fractions,
         three_labels=voxels.three,
         log_bias=None if learnt.log_field is None else scan.on_grid(learnt.log_field, data.shape),
-        mixture=_in_units(_tissue_moments(scan, model, voxels, options), scan, learnt.found),
+        mixture=_in_units(
+            _tissue_moments(scan, model, responsibilities, voxels.lesions, options.threads),
+            scan,
+            learnt.found,
+        ),
         converged=learnt.found.converged,
-        warnings=_warnings(voxels.responsibilities, table),
+        warnings=_warnings(responsibilities, table),
         volume_errors=volume_error(voxels.variance, zooms),
         lesions=voxels.lesions,
         contrasts={name: scan.intensities(1 + c) for c, name in enumerate(others)},
@@ -223,7 +232,7 @@ def _learn(
     lesions = None
     if named or options.bias == "em":
         anatomy = table if named else SIX
-        components = components_for(anatomy, placed=atlas is not None)
+        components = components_for(placed=atlas is not None)
         if named and "FLAIR" in others:
             lesions = LesionModel(1 + others.index("FLAIR"), components)
         with_field = options.bias == "em"
@@ -245,7 +254,7 @@ def _fit_named(
     lesions: LesionModel | None,
 ) -> tuple[Model, em.Fitted, list[LogField]]:
     """Fit the tied components, and the bias fields if wanted, to a sample of the voxels."""
-    components = components_for(table, placed=atlas is not None)
+    components = components_for(placed=atlas is not None)
     at = scan.sample(SAMPLES)
     places = None if atlas is None else place(components, atlas[:, scan.rows(at)])
     fields: list[LogField] = []
@@ -255,10 +264,8 @@ def _fit_named(
     found = em.fit(values, components, places=places, fields=fields, lesions=lesions)
     parents = tuple(c.parent for c in components)
     tissues = tuple(c.tissue(table) for c in components)
-    # The neighbourhood speaks of tissues, not of what their boundary classes are called.
-    groups = tissues if table.name == "anatomical" else parents
     model = Model(
-        found.weights, found.means, found.covariances, tissues, parents, groups, components
+        found.weights, found.means, found.covariances, tissues, parents, parents, components
     )
     return model, found, fields
 
@@ -304,19 +311,22 @@ def _fit_unnamed(scan: Scan, table: TissueTable, options: FitOptions) -> tuple[M
 
 
 def _tissue_moments(
-    scan: Scan, model: Model, voxels: Voxels, options: FitOptions
+    scan: Scan,
+    model: Model,
+    responsibilities: NDArray[np.float32],
+    lesions: NDArray[np.float32] | None,
+    threads: int,
 ) -> tuple[Floats, Floats, Floats]:
     """Weights, means and covariances by tissue of the table."""
     if not model.components:
         return model.weights, model.means, model.covariances
-    healthy = voxels.responsibilities
-    if voxels.lesions is not None:
-        healthy = healthy * (1 - voxels.lesions[:, None])
-    return moments(scan, healthy, options.threads)
+    if lesions is not None:
+        responsibilities = responsibilities * (1 - lesions[:, None])
+    return moments(scan, responsibilities, threads)
 
 
 def _noise(model: Model) -> float | None:
-    """Standard deviation of white matter over its distance from grey; None for unnamed classes."""
+    """Return white matter's deviation over its distance from grey; None for unnamed classes."""
     if not model.components:
         return None
     _, grey, white = anchors_of(model.components)

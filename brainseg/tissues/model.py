@@ -29,13 +29,13 @@ class Component:
         CSF, GM and WM in its mean; the mean of a boundary class is tied between its neighbours.
     parent : int
         The three-tissue class that most of its voxels belong to (0 CSF, 1 GM, 2 WM).
-    six, anatomical : int
-        Position of its tissue in the tables of these names.
+    six : int
+        Position of its tissue in the table of this name.
     places : dict
         Classes of the atlas where it is to be expected, with weights.
     anchor : int or None
         The pure tissue that it is (0 CSF, 1 GM, 2 WM); None for all others. The means of the
-        pure tissues are what the ties of all others are made of.
+        pure tissues say where the means of all others are expected, by their shares.
     everywhere : bool
         Whether it occurs all over the cerebrum: its mean and covariance are tied firmly, and the
         atlas cannot rule it out.
@@ -44,14 +44,14 @@ class Component:
         grey to white matter (from CSF to white for the walls of the ventricles); None for that of
         the noise.
     blend : bool
-        Whether its shares describe an intensity only: all of its voxel is of its own tissue.
+        Whether its voxels are wholly of its own tissue, which is as bright as a blend of others
+        (deep grey matter); else they hold its shares of CSF, GM and WM.
     """
 
     name: str
     shares: tuple[float, float, float]
     parent: int
     six: int
-    anatomical: int
     places: Places
     anchor: int | None = None
     everywhere: bool = False
@@ -70,8 +70,7 @@ class Component:
 
     def tissue(self, table: TissueTable) -> int:
         """Position of its tissue in a table."""
-        named = {"six": self.six, "anatomical": self.anatomical}
-        return named.get(table.name, self.parent)
+        return self.six if table.name == "six" else self.parent
 
 
 def _mix(*parts: tuple[float, Places]) -> Places:
@@ -93,45 +92,28 @@ _CG = _mix((1, _C), (1, _G))
 INTENSITY = tuple(
     replace(component, everywhere=True)
     for component in (
-        Component("csf", (1, 0, 0), CSF, 0, 0, _mix((0.7, _C), (0.3, _CG)), anchor=CSF),
-        Component("csf-grey", (2 * _T, _T, 0), CSF, 1, 0, _CG),
-        Component("grey-csf", (_T, 2 * _T, 0), GREY, 2, 1, _CG),
-        Component("grey", (0, 1, 0), GREY, 2, 1, _mix((0.7, _G), (0.3, _CG)), anchor=GREY),
-        Component("grey-white", (0, 2 * _T, _T), GREY, 3, 1, _mix((0.75, _G), (0.25, _W))),
-        Component("white-grey", (0, _T, 2 * _T), WHITE, 4, 2, _mix((0.25, _G), (0.75, _W))),
-        Component("white", (0, 0, 1), WHITE, 5, 2, _W, anchor=WHITE),
+        Component("csf", (1, 0, 0), CSF, 0, _mix((0.7, _C), (0.3, _CG)), anchor=CSF),
+        Component("csf-grey", (2 * _T, _T, 0), CSF, 1, _CG),
+        Component("grey-csf", (_T, 2 * _T, 0), GREY, 2, _CG),
+        Component("grey", (0, 1, 0), GREY, 2, _mix((0.7, _G), (0.3, _CG)), anchor=GREY),
+        Component("grey-white", (0, 2 * _T, _T), GREY, 3, _mix((0.75, _G), (0.25, _W))),
+        Component("white-grey", (0, _T, 2 * _T), WHITE, 4, _mix((0.25, _G), (0.75, _W))),
+        Component("white", (0, 0, 1), WHITE, 5, _W, anchor=WHITE),
     )
 )
 
 # What only a map of places can tell: thalamus and pallidum are nearly as bright as white matter,
 # and a voxel of ventricle wall is as dark as cortex.
 PLACED = (
-    Component("deep grey", (0, 0.6, 0.4), GREY, 3, 3, {"deep_grey": 1.0}, spread=0.25, blend=True),
-    Component("csf-white", (2 * _T, 0, _T), CSF, 0, 0, {}, spread=0.2),
-    Component("white-csf", (_T, 0, 2 * _T), WHITE, 4, 2, {}, spread=0.2),
-)
-
-# For `anatomical` the stem and the cerebellum are tissues of their own.
-REGIONAL = (
-    Component("brain stem", (0, 0.15, 0.85), WHITE, 5, 4, {"brain_stem": 1.0}, blend=True),
-    Component("cerebellar grey", (0, 1, 0), GREY, 2, 5, {"cerebellar_grey": 1.0}),
-    Component("cerebellar edge", (0, 0.5, 0.5), GREY, 3, 5, {"cerebellar_grey": 1.0}),
-    Component("cerebellar white", (0, 0, 1), WHITE, 5, 5, {"cerebellar_white": 1.0}),
+    Component("deep grey", (0, 0.6, 0.4), GREY, 3, {"deep_grey": 1.0}, spread=0.25, blend=True),
+    Component("csf-white", (2 * _T, 0, _T), CSF, 0, {}, spread=0.2),
+    Component("white-csf", (_T, 0, 2 * _T), WHITE, 4, {}, spread=0.2),
 )
 
 
-def components_for(table: TissueTable, *, placed: bool) -> tuple[Component, ...]:
-    """Return the components that describe a table, with the atlas or without."""
-    if not placed:
-        return INTENSITY
-    if table.name != "anatomical":
-        return INTENSITY + PLACED
-    regions = {"cerebellar_grey", "cerebellar_white", "brain_stem"}
-    cerebrum = tuple(
-        replace(c, places={name: w for name, w in c.places.items() if name not in regions})
-        for c in INTENSITY + PLACED
-    )
-    return cerebrum + REGIONAL
+def components_for(*, placed: bool) -> tuple[Component, ...]:
+    """Return the components of the model, with a map of places or without."""
+    return INTENSITY + PLACED if placed else INTENSITY
 
 
 def anchors_of(components: tuple[Component, ...]) -> tuple[int, int, int]:

@@ -9,8 +9,9 @@ from brainseg.tissues.ties import CSF_STEP, MIN_VARIANCE, apart, tie_line
 
 # Expected weights of `INTENSITY` in a head, for the choice among starts only.
 _USUAL = np.array([0.08, 0.05, 0.08, 0.3, 0.1, 0.1, 0.29])
-# Forty steps of the one-dimensional search settle it; its priors: pseudo-samples of the weights,
-# and of CSF's variance, as shares of the samples.
+# The search on the histogram changes no more after forty steps. Its priors count as so many samples
+# more, as shares of the real ones: `_USUAL` for the weights, the variance of grey and white for
+# that of CSF.
 _SEARCH_STEPS, _SEARCH_WEIGHT_TIE, _SEARCH_FLUID_TIE = 40, 0.3, 0.05
 
 
