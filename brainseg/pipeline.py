@@ -19,6 +19,7 @@ from brainseg.core.steps import Steps
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.errors import DataError
 from brainseg.tissues import tables
+from brainseg.tissues.bias import divide
 from brainseg.tissues.fit import ANATOMY, FitOptions, TissueFit, fit_tissues
 from brainseg.tissues.seeds import fit_seeded
 from brainseg.tissues.tables import TissueTable, volumes_ml
@@ -86,10 +87,10 @@ class SegmentedVolume:
 
     @property
     def preproc(self) -> Volume:
-        """The scan divided by its bias field."""
+        """The scan divided by its bias field; an offset of all intensities stays."""
         if self.fit.bias is None:
             return self.volume
-        return self.volume.with_data(self.volume.data / self.fit.bias)
+        return self.volume.with_data(divide(self.volume.data, self.fit.bias, self.fit.zero))
 
     @property
     def volumes_ml(self) -> dict[str, float]:

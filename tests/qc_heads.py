@@ -87,6 +87,7 @@ def head(
         fractions=fractions,
         three_labels=(fractions.argmax(axis=1) + 1).astype(np.uint8),
         log_bias=np.log(field),
+        zero=0.0,
         mixture=Fit(resp.mean(axis=0, dtype=float)),
         converged=True,
         warnings=(),

@@ -249,6 +249,7 @@ def record(scan: Scan, result: SegmentedVolume, *, timed: bool = True) -> dict[s
         "warnings": [*scan.notes, *result.warnings],
         "options": options,
         "seed": result.config.seed,
+        "zero": result.fit.zero,
         "seeded": result.seeded,
         "contrasts": list(result.fit.contrasts),
         "input": {"name": scan.path.name, "sha256": scan.sha256},

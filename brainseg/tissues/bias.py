@@ -14,6 +14,9 @@ from brainseg.core.volume import Array, BoolArray
 N4_GRID = 4.0
 """Spacing (mm) of the shrunken grid that N4 works on; the field is far smoother than this."""
 
+DARKEST = 0.1
+"""Percentile of the brain's intensities that stands for its darkest: below lie accidents."""
+
 STIFFNESS = 8e4
 """Bending penalty for each sample (mm^4), for residuals in units of the grey-white gap. It holds
 for the first `SETTLING_STEPS` of EM; after them a quarter of it does. With a tenth of this
@@ -31,6 +34,32 @@ may, on values that are no scan's or where no sample is near."""
 
 SETTLING_STEPS = 8
 """Steps until the tissues have settled."""
+
+
+def scanner_zero(data: Array, darkest: float) -> float:
+    """Return the intensity that the scanner calls zero, above which a coil's gain multiplies.
+
+    Parameters
+    ----------
+    data : ndarray, shape (I, J, K)
+        The scan as it came.
+    darkest : float
+        Of the brain; where a scan holds no air, its darkest voxels lie above this.
+    """
+    return min(float(np.percentile(data[::2, ::2, ::2], 0.5)), darkest)
+
+
+def divide(data: Array, field: Array, zero: float) -> Array:
+    """Return a scan without its bias field; an offset of all intensities is not divided by it.
+
+    Parameters
+    ----------
+    data, field : ndarray, of one shape
+    zero : float
+        From `scanner_zero`.
+    """
+    corrected: Array = (data - np.float32(zero)) / field + np.float32(zero)
+    return corrected
 
 
 def n4_log_field(

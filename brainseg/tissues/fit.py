@@ -102,6 +102,8 @@ class TissueFit:
         The most probable of CSF (1), GM (2) and WM (3).
     log_bias : ndarray of float32, shape (I, J, K), or None
         Natural logarithm of the bias field of the T1w; None where none was estimated.
+    zero : float
+        Intensity of the T1w that its field leaves as it is, from `brainseg.tissues.bias`.
     mixture : TissueMixture
     converged : bool
     warnings : tuple of str
@@ -118,6 +120,7 @@ class TissueFit:
     fractions: NDArray[np.float32]
     three_labels: NDArray[np.uint8]
     log_bias: NDArray[np.float32] | None
+    zero: float
     mixture: TissueMixture
     converged: bool
     warnings: tuple[str, ...]
@@ -192,6 +195,7 @@ def fit_tissues(
         fractions=voxels.fractions,
         three_labels=voxels.three,
         log_bias=None if learnt.log_field is None else scan.on_grid(learnt.log_field, data.shape),
+        zero=scan.zeros[0],
         mixture=_in_units(
             _tissue_moments(scan, model, responsibilities, voxels.lesions, options.threads),
             scan,

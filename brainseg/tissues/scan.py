@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from brainseg.core.masking import bounding_box
 from brainseg.core.volume import Array, BoolArray
 from brainseg.errors import DataError
+from brainseg.tissues.bias import DARKEST, scanner_zero
 
 Index = tuple[NDArray[np.intp], ...]
 
 # Beyond these percentiles of the brain lie vessels and accidents, not tissue.
-_CLIP = (0.1, 99.9)
+_CLIP = (DARKEST, 99.9)
 # A log field needs positive intensities.
 _FLOOR = 0.01
 
@@ -59,8 +60,7 @@ class Scan:
         for volume in volumes:
             cropped = np.asarray(volume[box], dtype=np.float32)
             lo, hi = np.percentile(cropped[inside], _CLIP)
-            # What the scanner calls zero: the air around, if there is any.
-            zero = min(float(np.percentile(volume[::2, ::2, ::2], 0.5)), float(lo))
+            zero = scanner_zero(volume, float(lo))
             distinct = np.unique(np.clip(cropped[inside], lo, hi)).size
             if distinct < max(needed, 2):
                 raise DataError(

@@ -11,7 +11,7 @@ from brainseg.core.masking import extract
 from brainseg.core.volume import Array, BoolArray
 from brainseg.errors import DataError
 from brainseg.mixture import GaussianMixture
-from brainseg.tissues.bias import n4_of_scan
+from brainseg.tissues.bias import DARKEST, divide, n4_of_scan, scanner_zero
 from brainseg.tissues.fit import TissueFit, TissueMixture
 from brainseg.tissues.partial_volume import volume_error
 from brainseg.tissues.tables import TissueTable
@@ -65,12 +65,13 @@ def fit_seeded(
             f"`seeds`: {', '.join(poor)} has fewer than {FEWEST_SEEDS} voxels inside the brain; "
             "mark some of every tissue"
         )
-    columns, log_fields = [], []
+    columns, log_fields, zeros = [], [], []
     for image in (data, *(channels or {}).values()):
         column = extract(image, mask).astype(np.float64)
         if bias != "none":
             log_fields.append(n4_of_scan(image, mask, zooms))
-            column /= np.exp(extract(log_fields[-1], mask))
+            zeros.append(scanner_zero(image, float(np.percentile(column, DARKEST))))
+            column = divide(column, np.exp(extract(log_fields[-1], mask)), zeros[-1])
         columns.append(column)
     values = np.stack(columns, axis=1)
     mixture = GaussianMixture(k).fit(values, labels=known - 1)
@@ -84,6 +85,7 @@ def fit_seeded(
         fractions,
         (fractions.argmax(axis=1) + 1).astype(np.uint8),
         log_fields[0] if log_fields else None,
+        zeros[0] if zeros else 0.0,
         TissueMixture(
             mixture.weights_,
             mixture.means_,

@@ -49,6 +49,8 @@ def read_subject(target: Target, scan: Scan) -> Subject:
         maps = [nifti.load_map(target.path(e), reference=scan) for e in endings]
         return np.stack([extract(m, mask) for m in maps], axis=1)
 
+    # A record of version 0.2.0 has none: there the whole intensity was divided.
+    zero = float(record.get("zero", 0.0))
     lesions = None
     if "lesion_candidates_ml" in record:
         lesions = stacked(["label-L_probseg.nii.gz"])[:, 0]
@@ -63,7 +65,8 @@ def read_subject(target: Target, scan: Scan) -> Subject:
         ),
         label_samples=extract(labels.data, mask).astype(np.uint8),
         fractions=stacked([f"label-{t.abbreviation}_probseg.nii.gz" for t in THREE.tissues]),
-        bias=None if record["options"]["bias"] == "none" else _bias(target, scan),
+        bias=None if record["options"]["bias"] == "none" else _bias(target, scan, zero),
+        zero=zero,
         record=record,
         lesions=lesions,
     )
@@ -83,10 +86,10 @@ def _record(target: Target) -> dict[str, Any]:
         raise DataError(f"{error}; it is no record of brainseg") from error
 
 
-def _bias(target: Target, scan: Scan) -> Array:
+def _bias(target: Target, scan: Scan, zero: float) -> Array:
     """Return the field by which the scan was divided, 1 where it was left as it is."""
     corrected = target.path(f"desc-preproc_{target.suffix}.nii.gz")
-    divided = nifti.load_map(corrected, reference=scan)
+    divided = nifti.load_map(corrected, reference=scan) - np.float32(zero)
     field = np.ones_like(divided)
-    np.divide(scan.volume.data, divided, out=field, where=divided != 0)
+    np.divide(scan.volume.data - np.float32(zero), divided, out=field, where=divided != 0)
     return field

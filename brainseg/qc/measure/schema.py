@@ -40,6 +40,7 @@ class Record(TypedDict):
     warnings: list[str]
     options: _Options
     seed: int
+    zero: NotRequired[float]
     input: _Input
     versions: dict[str, str]
     seconds: NotRequired[dict[str, float]]

@@ -14,6 +14,7 @@ from brainseg.core import masking
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import SegmentedVolume
+from brainseg.tissues.bias import divide
 from brainseg.tissues.tables import TissueTable, volumes_ml
 
 
@@ -34,6 +35,8 @@ class Subject:
     fractions : ndarray of float32, shape (n_mask, 3)
     bias : ndarray, shape (I, J, K), or None
         Bias field (a factor); None where none was estimated or kept.
+    zero : float
+        Intensity that the bias field leaves as it is.
     record : Mapping
         What `brainseg.io.derivatives.record` says of the fit.
     lesions : ndarray of float32, shape (n_mask,), or None
@@ -51,6 +54,7 @@ class Subject:
     label_samples: Array
     fractions: Array
     bias: Array | None
+    zero: float
     record: Mapping[str, Any]
     lesions: Array | None = None
     flair: Array | None = None
@@ -73,24 +77,10 @@ class Subject:
 
     @cached_property
     def corrected(self) -> Array:
-        """The scan divided by its bias field, shape (I, J, K).
-
-        The field multiplies what lies above the scanner's zero, as in the fit: an offset of all
-        intensities is not divided by it.
-        """
+        """The scan divided by its bias field, shape (I, J, K)."""
         if self.even or self.bias is None:
             return self.volume.data
-        zero = np.float32(self._zero)
-        return (self.volume.data - zero) / self.bias + zero
-
-    @property
-    def _zero(self) -> float:
-        """What the scanner calls zero: the air around, or the darkest of the brain."""
-        data = self.volume.data
-        return min(
-            float(np.percentile(data[::2, ::2, ::2], 0.5)),
-            float(np.percentile(data[self.mask], 0.1)),
-        )
+        return divide(self.volume.data, self.bias, self.zero)
 
     @cached_property
     def samples(self) -> Array:
@@ -123,6 +113,7 @@ def from_result(scan: Scan, result: SegmentedVolume, record: Mapping[str, Any]) 
         label_samples=result.fit.labels,
         fractions=result.fit.fractions,
         bias=result.fit.bias,
+        zero=result.fit.zero,
         record=record,
         lesions=result.fit.lesions,
         flair=result.flair,
