@@ -27,6 +27,7 @@ from brainseg.errors import (
     NothingMatchedError,
     UnknownLevelError,
     UsageError,
+    VerdictError,
 )
 from brainseg.io import atomic
 from brainseg.io import bids as bids_names
@@ -94,6 +95,11 @@ def add_bids(commands: Commands) -> None:
         "--reports-only",
         action="store_true",
         help="make the QC pages of finished scans again",
+    )
+    how.add_argument(
+        "--fail-on-verdict",
+        action="store_true",
+        help="end with exit code 19 where no scan failed, but the automatic checks say Fail of one",
     )
     segmentation = parser.add_argument_group("segmentation")
     segmentation.add_argument(
@@ -177,12 +183,14 @@ def _bids(args: argparse.Namespace) -> int:
     else:
         discovery.check_dataset(args.bids_dir)
     if args.level == "group":
+        if args.fail_on_verdict:
+            raise UsageError("--fail-on-verdict: belongs to the participant level")
         return _group(args)
     return _participant(args)
 
 
 def _participant(args: argparse.Namespace) -> int:
-    from brainseg.batch import discovery, study
+    from brainseg.batch import discovery, study, verdicts
 
     check_engine(args)
     if args.cohort_model:
@@ -204,11 +212,14 @@ def _participant(args: argparse.Namespace) -> int:
             state = "settled" if item.entry is None else item.entry.state
             print(f"{item.task.scan}\t{state if item.why is None else f'to do: {item.why}'}")
         return 0
-    code = study.exit_code(_execute(args, planned))
-    if not unreadable:
-        return code
-    # A folder that cannot be read counts as a scan that failed.
-    return NoInputError.exit_code if code in (0, NoInputError.exit_code) else 1
+    outcomes = _execute(args, planned)
+    code = study.exit_code(outcomes)
+    if unreadable:
+        # A folder that cannot be read counts as a scan that failed.
+        code = NoInputError.exit_code if code in (0, NoInputError.exit_code) else 1
+    if args.fail_on_verdict and verdicts.failing((p.task for p in planned), outcomes):
+        code = code or VerdictError.exit_code
+    return code
 
 
 def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:

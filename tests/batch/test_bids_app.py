@@ -20,6 +20,7 @@ from conftest import Run
 
 from brainseg.cli.bids import with_command
 from brainseg.cli.main import main
+from brainseg.qc.review import ratings
 
 QUICK = ("--mask", "none", "--prior", "none", "--bias", "none", "--no-report", "-q")
 BIDS_VALIDATOR = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
@@ -67,6 +68,55 @@ def test_both_forms_do_the_study_and_give_the_same_bytes(
     assert record["options"]["prior"] == "cohort"
     assert main([*one, *options, "--cohort-prior", str(model), "--tissues", "4"]) == 64
     assert main([*one, "--cohort-prior", str(model), "--contrasts", "T2w"]) == 64
+
+
+def test_a_verdict_of_fail_has_its_own_exit_code(
+    heads: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    one = [str(heads), str(out), "participant", *QUICK, "--engine", "serial"]
+    one += ["--participant-label", "01"]
+    asked = [*one, "--fail-on-verdict"]
+    assert main(one) == 0
+    quality = out / "sub-01" / "anat" / "sub-01_desc-quality_T1w.json"
+    text = quality.read_text()
+    verdict = json.loads(text)["verdict"]
+    told = f'"verdict": "{verdict}"'
+    # Words of one length: a file of another size counts as missing, and the scan is done again.
+    quality.write_text(text.replace(told, '"verdict": "look"'))
+    assert main(asked) == 0
+    # Done before counts, too: the code says what lies there, not what was done.
+    quality.write_text(text.replace(told, '"verdict": "fail"'))
+    assert main(one) == 0
+    assert main(asked) == 19
+    assert "sub-01_T1w: Fail: " in caplog.text
+    # What cannot be read vouches for nothing.
+    quality.write_text("[" + text[1:])
+    assert main(asked) == 19
+    assert "Fail: sub-01_desc-quality_T1w.json: " in caplog.text
+    # A scan that failed outright comes first.
+    scan = heads / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    scan.write_bytes(b"no image")
+    assert main(asked) == 65
+
+
+def test_scans_that_reviewers_rated_fail_are_left_out(
+    heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for scan, rating in (("sub-01", "fail"), ("sub-02_ses-a_run-1", "pass")):
+        ratings.append(out, ratings.Rating(scan, "ann", rating))
+    options = [str(heads), str(out), "participant", *QUICK, "--engine", "serial"]
+    assert main([*options, "--exclude-failed", "--dry-run"]) == 0
+    listed = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(listed) == ["sub-02_ses-a_run-1_T1w", "sub-02_ses-b_T1w"]
+    assert main([*options, "--exclude-failed"]) == 0
+    assert set(summary(out)) == set(listed)
+    assert not (out / "sub-01").exists()
+    # Whoever takes the rating back gets the scan.
+    ratings.append(out, ratings.Rating("sub-01", "ann", "pass"))
+    assert main([*options, "--exclude-failed"]) == 0
+    assert (out / "sub-01" / "anat" / "sub-01_dseg.nii.gz").exists()
 
 
 def test_reports_are_made_again_without_segmenting(heads: Path, tmp_path: Path) -> None:
@@ -239,6 +289,7 @@ def test_dry_run_says_what_and_why_and_writes_nothing(
         (("participant", "--n-cpus", "0"), 64),
         (("participant", "--scheduler", "tcp://127.0.0.1:1"), 64),
         (("participant", "--cohort-model"), 64),
+        (("group", "--fail-on-verdict"), 64),
         (("participant", "--contrasts", "bold"), 64),
         (("group",), 18),
     ],
