@@ -251,6 +251,20 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     assert np.array_equal(nifti.load(bomb).volume.data, ramp())
 
 
+@pytest.mark.parametrize("ending", [".hdr", ".img"])
+def test_a_pair_is_hashed_with_its_voxels(tmp_path: Path, ending: str) -> None:
+    for kind in (nib.Nifti1Pair, nib.AnalyzeImage):
+        hashes = []
+        for data in (ramp(), ramp()[::-1]):
+            nib.save(kind(data, AFFINE), tmp_path / "pair.img")
+            hashes.append(nifti.load(tmp_path / f"pair{ending}").sha256)
+        header = (tmp_path / "pair.hdr").read_bytes()
+        assert hashes[0] != hashes[1]
+        # The header counts, too.
+        (tmp_path / "pair.hdr").write_bytes(header[:148] + b"other" + header[153:])
+        assert nifti.load(tmp_path / f"pair{ending}").sha256 not in hashes
+
+
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(NoInputError, match="no such file"):
         nifti.load(tmp_path / "absent.nii")
