@@ -1,4 +1,4 @@
-"""Where each tissue is to be expected: the placed atlas, checked by the head network."""
+"""Where each tissue is to be expected: the placed atlas and the head network, pooled."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from brainseg.core.volume import BoolArray, Volume
 from brainseg.errors import DataError
 
 VOXEL = 2.0
-"""Voxel size in mm of the look that checks the atlas: its regions measure centimetres."""
+"""Voxel size in mm of the network's look; at 1.5 mm no region gains 0.01 Dice, and it takes twice
+as long."""
+FAINT = 2e-3
+"""Added to both maps before they are pooled: what one of them never saw is improbable, not
+impossible."""
 UNCHECKED = "the place of the head atlas could not be checked by the network: {}"
 
 
 def spatial_prior(
     volume: Volume, mask: BoolArray, *, start: Registration | None = None, threads: int = 1
 ) -> tuple[NDArray[np.float32] | None, str]:
-    """Place the atlas and check it.
+    """Place the atlas, let the network look, and pool the two.
 
     A registration that went wrong looks like any other; the network, which knows nothing of it,
-    then sees brain stem, cerebellum or deep grey matter elsewhere.
+    then sees brain stem, cerebellum or deep grey matter elsewhere, and a note says so. The two err
+    in different ways: pooled, white matter gains 0.003 Dice on the OASIS brains, and where the
+    atlas went wrong the brain stem gains 0.12 (`pipelines/evaluate_regions.py`).
 
     Parameters
     ----------
@@ -39,8 +45,7 @@ def spatial_prior(
     -------
     prior : ndarray of float32, shape (7, n_mask), or None
         In the order of `brainseg.atlas.head_atlas.BRAIN`; None where the atlas does not meet the
-        mask. It stays the atlas' where the two disagree: where the registration went wrong the
-        network knows brain stem and cerebellum better, but deep grey and white matter worse.
+        mask. The atlas alone where the network's map is none of a head.
     note : str
         What a reader should know; empty where the two agree. A check that cannot be made is told.
     """
@@ -56,10 +61,23 @@ def spatial_prior(
         return atlas, UNCHECKED.format("; ".join(doubts))
     ours = regions(seen, volume, mask)
     agreement = map_checks.agreement(ours, atlas)
+    prior = pooled(atlas, ours)
     if agreement >= map_checks.LEAST_AGREEMENT:
-        return atlas, ""
+        return prior, ""
     note = (
         "the head atlas may lie wrongly: the network sees brain stem, cerebellum or deep grey "
         f"matter elsewhere (Dice {agreement:.2f}); look at these regions"
     )
-    return atlas, note
+    return prior, note
+
+
+def pooled(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logarithmic pool of two maps with equal weights, shape (7, n).
+
+    The geometric mean, scaled to sum to 1 in each voxel: what either holds to be impossible
+    becomes improbable. Genest & Zidek, Statistical Science 1 (1986) 114-135,
+    doi:10.1214/ss/1177013825.
+    """
+    out = np.sqrt((one + np.float32(FAINT)) * (other + np.float32(FAINT)))
+    out /= out.sum(axis=0)
+    return out

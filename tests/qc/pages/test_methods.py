@@ -7,6 +7,7 @@ import itertools
 import pytest
 from qc_heads import head, record
 
+from brainseg.anatomy import prior as spatial
 from brainseg.qc.pages import methods
 
 CONTRASTS = ((), ("T2w",), ("T2w", "FLAIR"))
@@ -41,7 +42,10 @@ def test_every_combination_is_told_as_it_is(base: dict) -> None:
         assert ("labelled; these kept" in text) == seeded, where
         assert ("from K-means" in text) == (not seeded and prior != "cohort" and not named), where
         assert ("tied to their tissues (the mean" in text) == named, where
-        assert ("head atlas as spatial prior" in text) == (named and prior == "atlas" and placed)
+        regional = table == "anatomical" and named
+        assert ("parted grey and white matter by region" in text) == regional, where
+        pool = "head atlas, pooled with a network's map of the head, as spatial prior"
+        assert (pool in text) == (named and prior == "atlas" and placed), where
         assert ("cohort" in text) == (prior == "cohort" and not seeded), where
         n4 = bias == "n4" or (seeded and bias == "em")
         assert ("with N4" in text) == n4, where
@@ -54,6 +58,14 @@ def test_every_combination_is_told_as_it_is(base: dict) -> None:
         assert ("T2w" in text, "FLAIR" in text) == ("T2w" in contrasts, "FLAIR" in contrasts)
         assert ("lesion candidates" in text) == ("FLAIR" in contrasts and not seeded), where
         assert "maximum likelihood" in text or "MAP" in text, where
+
+
+def test_an_atlas_alone_is_told_as_such(base: dict) -> None:
+    options = {"tissues": "six", "bias": "em", "prior": "atlas", "smooth": None}
+    warnings = [spatial.UNCHECKED.format("brain stem 0.000 of the brain")]
+    text = methods.paragraph(base | {"options": options, "warnings": warnings})
+    assert "a registered head atlas as spatial prior" in text
+    assert "pooled" not in text
 
 
 def test_the_record_says_what_the_text_needs(base: dict) -> None:
