@@ -1,0 +1,298 @@
+"""Parts of pages that are made from the code: options, numbers, limits, codes, files.
+
+Each function returns Markdown for the directive ``{generated}``. What a person has to write (what a
+file means) stands in `files`; what the code knows is asked of the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import files
+import prepare
+import yaml
+
+from brainseg import errors
+from brainseg.batch import group
+from brainseg.cli.main import _parser
+from brainseg.qc.measure import quality, verdict, volumes
+from brainseg.qc.measure.numbers import NUMBERS
+from brainseg.qc.pages import methods
+from brainseg.qc.review import ratings
+from brainseg.tissues import tables
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay rows out as a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell(c) for c in line) + " |" for line in lines) + "\n\n"
+
+
+def cell(text: str) -> str:
+    """Keep a text within its cell."""
+    return " ".join(str(text).replace("|", "\\|").split())
+
+
+def code(text: object) -> str:
+    """Write a word as code."""
+    return f"`{text}`"
+
+
+# Commands -------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """Every command with its options, as the parser knows them."""
+    parser, _ = _parser()
+    choices = parser._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    return "".join(_command(name, command) for name, command in choices.items())
+
+
+def _command(name: str, parser: argparse.ArgumentParser) -> str:
+    usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    text = f"({'command-' + name})=\n## {name}\n\n{parser.description}\n\n"
+    text += f"```text\n{_wrapped(usage)}\n```\n\n{parser.epilog or ''}\n\n"
+    for part in parser._action_groups:
+        actions = [a for a in part._group_actions if a.help != argparse.SUPPRESS]
+        rows = [_option(a) for a in actions if a.dest not in ("help", "version")]
+        if rows:
+            title = (part.title or "").replace("positional arguments", "arguments")
+            text += f"**{title[:1].upper()}{title[1:]}**\n\n"
+            text += table(["option", "what it does", "default"], rows)
+    return text
+
+
+def _option(action: argparse.Action) -> list[str]:
+    metavar = action.metavar
+    shown = "" if isinstance(metavar, tuple) else str(metavar or "")
+    if not action.option_strings:
+        return [code(shown or action.dest), action.help or "", ""]
+    if action.choices is not None:
+        shown = "{" + ",".join(map(str, action.choices)) + "}"
+    elif not shown and action.nargs != 0:
+        shown = action.dest.upper()
+    names = ", ".join(code(o) for o in action.option_strings)
+    value = f" {code(shown)}" if shown else ""
+    return [names + value, (action.help or "") % {"default": action.default}, _default(action)]
+
+
+def _default(action: argparse.Action) -> str:
+    if action.required:
+        return "required"
+    value = action.default
+    if action.dest in ("threads", "n_cpus"):
+        return "the usable cores"  # of the reader's machine, not of the one that built the page
+    if value in (None, False, [], argparse.SUPPRESS) or value == "":
+        return ""
+    if isinstance(value, list):
+        value = " ".join(map(str, value))
+    return code("." if str(value) == "." else value)
+
+
+def _wrapped(usage: str, width: int = 78) -> str:
+    lines, line = [], ""
+    for word in usage.split(" "):
+        if len(line) + len(word) >= width:
+            lines.append(line)
+            line = "   "
+        line = f"{line} {word}" if line else word
+    return "\n".join([*lines, line])
+
+
+# Exit codes, quality numbers, verdicts, tissues -----------------------------------------------
+
+
+def exit_codes() -> str:
+    """The codes that the program ends with."""
+    found = {0: ("", "Done. The verdict may still be Look or Fail: read it, or give "
+                 "`--fail-on-verdict`.")}  # fmt: skip
+    found[1] = (errors.BrainsegError.__name__, "A study whose failures have several reasons.")
+    for error in errors.BrainsegError.__subclasses__():
+        found[error.exit_code] = (error.__name__, (error.__doc__ or "").splitlines()[0])
+    found[130] = ("", "Interrupted by Ctrl-C; what was complete is kept.")
+    found[143] = ("", "Ended by SIGTERM; what was complete is kept.")
+    rows = [[str(n), says, code(e) if e else ""] for n, (e, says) in sorted(found.items())]
+    return table(["code", "what it means", "in Python"], rows)
+
+
+def quality_numbers() -> str:
+    """Every quality number: key, formula, direction, source."""
+    limits = {r.key for r in verdict.RANGES}
+    groups: dict[str, list[list[str]]] = {}
+    for n in NUMBERS:
+        source = f"[doi:{n.doi}](https://doi.org/{n.doi})" if n.doi else "brainseg's own"
+        judged = "[yes](verdicts.md)" if n.key in limits else ""
+        groups.setdefault(n.group, []).append(
+            [f"{n.name}<br>{code(n.key)}", n.what, n.better, judged, source]
+        )
+    head = ["number", "formula", "better", "judged", "source"]
+    return "".join(f"## {title}\n\n{table(head, rows)}" for title, rows in groups.items())
+
+
+def constants() -> str:
+    """Constants that the formulas use."""
+    return table(
+        ["constant", "value", "used for"],
+        [
+            ["pure voxel", f"{quality.PURE:g}", "share from which a voxel stands for a tissue"],
+            ["MAD to SD", f"{quality.MAD_TO_SD:g}", "every median absolute deviation"],
+            ["Dietrich's factor", f"{quality.DIETRICH:.4f}", "noise of air as noise of tissue"],
+            ["rim", f"{quality.RIM_MM:g} mm", "the numbers of the mask's edge"],
+            ["bone", f"{quality.BONE:g} of grey matter", "below it an edge is as dark as bone"],
+        ],
+    )  # fmt: skip
+
+
+def verdict_rules() -> str:
+    """Every automatic check with its limits."""
+    rows = []
+    for r in verdict.RANGES:
+        hints = "; ".join(h for h in dict.fromkeys((r.low, r.high)) if h)
+        rows.append([code(r.key), _words(r.text), _range(r.look), _range(r.fail), hints])
+    return table(["number", "says", "Look outside", "Fail outside", "asks"], rows)
+
+
+def essential() -> str:
+    """The numbers without which nothing is judged."""
+    return ", ".join(code(k) for k in verdict.ESSENTIAL) + "\n\n"
+
+
+def _words(text: str) -> str:
+    """Show a sentence with its number left open."""
+    out, inside = "", False
+    for letter in text:
+        if letter == "{":
+            inside, out = True, out + "…"
+        elif letter == "}":
+            inside = False
+        elif not inside:
+            out += letter
+    return out
+
+
+def _range(limits: tuple[float, float]) -> str:
+    low, high = limits
+    if math.isinf(low) and math.isinf(high):
+        return ""
+    if math.isinf(low):
+        return f"above {high:g}"
+    if math.isinf(high):
+        return f"below {low:g}"
+    return f"{low:g} to {high:g}"
+
+
+def tissue_tables() -> str:
+    """The label values of every table."""
+    text = ""
+    for name in (tables.SIX, tables.THREE, tables.ANATOMICAL):
+        text += f"## {name.name}\n\n"
+        rows = [
+            [str(t.index), code(t.abbreviation), t.name, t.parent, t.colour,
+             "n/a" if t.bids is None else str(t.bids)]
+            for t in name.tissues
+        ]  # fmt: skip
+        head = ["value", "`label-`", "tissue", "merges into", "colour", "BIDS common label"]
+        text += table(head, rows)
+    return text
+
+
+# Files ----------------------------------------------------------------------------------------
+
+
+def outputs() -> str:
+    """The files of one scan: what the table says, and whether the example's run wrote them."""
+    return table(["file", "what it is", "when"], files.rows(prepare.example()))
+
+
+def volume_columns() -> str:
+    """The columns of the table of volumes."""
+    return table(
+        ["column", "what it is", "unit"],
+        [[code(k), what, unit] for k, (what, unit) in volumes.COLUMNS.items()],
+    )
+
+
+def group_columns() -> str:
+    """The columns of a study's table."""
+    rows = [[code(k), what, unit] for k, (what, unit) in group.COLUMNS.items()]
+    for column, first in group.STRUCTURE.items():
+        what, unit = volumes.COLUMNS[column]
+        rows.append([code(f"{first}_GM"), f"{what} (so for every structure)", unit])
+    rows.append([code("z_volume_GM"), "Robust z of that volume within this study", ""])
+    rows.append([code("cjv"), "and every other [quality number](quality.md), by its key", ""])
+    return table(["column", "what it is", "unit"], rows)
+
+
+def rating_columns() -> str:
+    """The columns of the table of ratings, and the words it may hold."""
+    words = ", ".join(code(r) for r, _ in ratings.RATINGS)
+    tags = ", ".join(code(t) for t in ratings.TAGS)
+    columns = ", ".join(code(c) for c in ratings.COLUMNS)
+    return f"Columns: {columns}.\n\nRatings: {words}.\n\nTags: {tags}.\n\n"
+
+
+def sample_volumes() -> str:
+    """The example's table of volumes, in part."""
+    lines = (prepare.example() / "phantom_volumes.tsv").read_text().splitlines()
+    head, *rows = [line.split("\t")[:7] for line in lines]
+    return table(head, rows)
+
+
+def sample_quality() -> str:
+    """The beginning of the example's quality file."""
+    content = json.loads((prepare.example() / "phantom_desc-quality_T1w.json").read_text())
+    kept = {k: content[k] for k in ("verdict", "reasons", "cnr", "cjv", "mask_edge", "brain_ml")}
+    return "```json\n" + json.dumps(kept, indent=2) + "\n```\n\n"
+
+
+def sample_record() -> str:
+    """The example's record, its long lists left out."""
+    content = _record()
+    short = ("converged", "n_iter", "volumes_ml", "volume_errors_ml", "brain", "warnings",
+             "options", "seed", "input")  # fmt: skip
+    kept = {k: content[k] for k in short if k in content}
+    return "```json\n" + json.dumps(kept, indent=2) + "\n```\n\n"
+
+
+# Texts to take along --------------------------------------------------------------------------
+
+
+def methods_text() -> str:
+    """The paragraph that the example's report offers for a paper."""
+    return "> " + methods.paragraph(_record()) + "\n\n"
+
+
+def citation() -> str:
+    """The entries of CITATION.cff as BibTeX."""
+    told = yaml.safe_load((prepare.ROOT / "CITATION.cff").read_text("utf-8"))
+    own = {
+        "author": "{" + told["authors"][0]["name"] + "}",
+        "title": "{" + told["title"] + "}",
+        "version": told["version"],
+        "year": str(told["date-released"])[:4],
+    }
+    entries = [_entry("software", "brainseg", own)]
+    for work in told["references"]:
+        people = " and ".join(f"{a['family-names']}, {a['given-names']}" for a in work["authors"])
+        key = work["authors"][0]["family-names"].replace(" ", "") + str(work["year"])
+        while any(key + "," in e for e in entries):
+            key += "b"
+        fields = {"author": people, "title": "{" + work["title"] + "}", "journal": work["journal"],
+                  "year": str(work["year"]), "doi": work["doi"]}  # fmt: skip
+        entries.append(_entry("article", key, fields))
+    return "```bibtex\n" + "\n\n".join(entries) + "\n```\n\n"
+
+
+def _entry(kind: str, key: str, fields: dict[str, Any]) -> str:
+    inner = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@{kind}{{{key},\n{inner}\n}}"
+
+
+def _record() -> dict[str, Any]:
+    text = (prepare.example() / "phantom_desc-brainseg_mixture.json").read_text()
+    record: dict[str, Any] = json.loads(text)
+    return record

@@ -1,0 +1,84 @@
+"""The site's parts that are made from the code, and the check of its links; nothing is built."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+sys.path.insert(0, str(DOCS / "_ext"))
+
+import check_site  # noqa: E402
+import parts  # noqa: E402
+
+from brainseg import errors  # noqa: E402
+from brainseg.cli.main import _parser  # noqa: E402
+from brainseg.qc.measure.numbers import NUMBERS  # noqa: E402
+from brainseg.qc.measure.verdict import RANGES  # noqa: E402
+
+
+def test_every_option_of_every_command_has_a_row() -> None:
+    text = parts.commands()
+    parser, names = _parser()
+    for name in names:
+        assert f"## {name}\n" in text
+        command = parser._subparsers._group_actions[0].choices[name]  # type: ignore[union-attr]
+        for option in command._option_string_actions:
+            assert option in ("-h", "--help", "--version") or f"`{option}`" in text
+
+
+def test_every_number_rule_and_code_has_a_row() -> None:
+    numbers, rules, codes = parts.quality_numbers(), parts.verdict_rules(), parts.exit_codes()
+    assert all(f"`{n.key}`" in numbers for n in NUMBERS)
+    assert all(f"| `{r.key}` |" in rules for r in RANGES)
+    for error in errors.BrainsegError.__subclasses__():
+        assert f"| {error.exit_code} |" in codes
+
+
+def test_a_limit_is_told_on_its_own_side() -> None:
+    assert parts._range((float("-inf"), 0.5)) == "above 0.5"
+    assert parts._range((2, float("inf"))) == "below 2"
+    assert parts._range((2, 3)) == "2 to 3"
+    assert parts._words("CJV {:.2f} of {:.0%}") == "CJV … of …"
+
+
+def test_a_table_keeps_its_columns() -> None:
+    assert parts.table(["a", "b"], [["x|y", "two\nlines"]]).count("\n| x\\|y | two lines |") == 1
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda p: p.name)
+def test_links_between_sources_lead_to_a_source(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if re.match(r"https?:", link) or "_made/" in link or "reports/" in link:
+            continue
+        # Tutorials are pages made from scripts.
+        source = (page.parent / link.replace("learn/", "tutorials/")).with_suffix("")
+        found = [source.with_suffix(s) for s in (".md", ".py")]
+        assert any(f.exists() for f in found) or source.name == "index", link
+
+
+def test_the_parts_that_pages_ask_for_exist() -> None:
+    for page in DOCS.rglob("*.md"):
+        for name in re.findall(
+            r"^\s*```\{generated\} (\S+)$", page.read_text("utf-8"), re.MULTILINE
+        ):
+            assert callable(getattr(parts, name.replace("-", "_"))), name
+
+
+def test_dead_links_and_fetched_things_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#here">ok</a><a href="b.html#there">x</a><a href="c.html">y</a>'
+        '<a href="https://example.org">away</a><script src="https://cdn.example.org/x.js"></script>'
+    )
+    (tmp_path / "b.html").write_text('<p id="here">')
+    (tmp_path / "s.css").write_text("@import 'x';")
+    assert check_site.faults(tmp_path) == [
+        "a.html: fetches https://cdn.example.org/x.js",
+        "a.html: b.html#there: no such place in that page",
+        "a.html: c.html: no such file",
+        "s.css: fetches from elsewhere",
+    ]
