@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from brainseg.errors import BrainsegError, CannotCreateError, OutputError
+from brainseg.io import signals
 
 # No write between temporary name and final name takes this long; who left it has died.
 LITTER_AGE_S = 600.0
@@ -44,7 +45,7 @@ def write_text(path: Path, text: str) -> None:
     CannotCreateError, OutputError
         When the folder cannot be written or the disk is full.
     """
-    with explained(path.parent):
+    with explained(path.parent), signals.waiting():
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = scratch_path(path)
         try:
@@ -54,6 +55,50 @@ def write_text(path: Path, text: str) -> None:
             with suppress(OSError):
                 scratch.unlink(missing_ok=True)
             raise
+
+
+def create(path: Path, text: str, *, mode: int = 0o666) -> bool:
+    """Make a small file with its content in one step; False when something has its name.
+
+    Parameters
+    ----------
+    path : Path
+    text : str
+    mode : int
+        Permissions, of which the umask takes its part.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written; nothing of it is left then.
+    """
+    with signals.waiting():
+        scratch = scratch_path(path)
+        try:
+            scratch.touch(mode, exist_ok=False)
+            scratch.write_text(text, encoding="utf-8")
+            return _link(scratch, path, text, mode)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _link(scratch: Path, path: Path, text: str, mode: int) -> bool:
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # No hard links on this file system; exclusive creation is the next best thing.
+        try:
+            path.touch(mode, exist_ok=False)
+        except FileExistsError:
+            return False
+        try:
+            path.write_text(text, encoding="utf-8")
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -21,7 +21,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from brainseg.errors import DataError, TemporaryError
-from brainseg.io import atomic, documents
+from brainseg.io import atomic, documents, signals
 
 HEARTBEAT_S = 10.0
 # Longer than any library call holds the interpreter, for example a registration of a large scan.
@@ -69,33 +69,49 @@ def hold(path: Path, purpose: str = "") -> Iterator[None]:
     CannotCreateError, OutputError
         When the lock cannot be written.
     """
+    me = _me(purpose)
+    stop = threading.Event()
+    with signals.waiting() as those:
+        _take(path, me)
+        try:
+            # Where no thread can be started, the lock goes again, too.
+            threading.Thread(target=_beat, args=(path, stop), daemon=True).start()
+            with those.lifted():
+                yield
+        finally:
+            stop.set()
+            _release(path, me)
+
+
+def _me(purpose: str = "") -> Holder:
     pid = os.getpid()
     started = atomic.start_time(pid) or ""
-    me = Holder(atomic.place(), pid, started, uuid.uuid4().hex, purpose)
+    return Holder(atomic.place(), pid, started, uuid.uuid4().hex, purpose)
+
+
+def _take(path: Path, me: Holder) -> None:
+    """Make the lock, in the place of a stale one, too; errors as of `hold`."""
     with atomic.explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if _create(path, me):
+            return
+        seen = _read(path)
+        if not is_stale(path, seen):
+            by = "" if seen is None else f" by process {seen.pid}"
+            raise TemporaryError(
+                f"{path.stem.lstrip('.')}: is being segmented{by} in another run; wait for it"
+            )
+        _break(path, seen)
         if not _create(path, me):
-            seen = _read(path)
-            if not is_stale(path, seen):
-                by = "" if seen is None else f" by process {seen.pid}"
-                raise TemporaryError(
-                    f"{path.stem.lstrip('.')}: is being segmented{by} in another run; wait for it"
-                )
-            _break(path, seen)
-            if not _create(path, me):
-                raise TemporaryError(
-                    f"{path.stem.lstrip('.')}: another run took it just now; wait for it"
-                )
-    stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, stop), daemon=True)
-    beat.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        with suppress(OSError):
-            if _read(path) == me:
-                path.unlink()
+            raise TemporaryError(
+                f"{path.stem.lstrip('.')}: another run took it just now; wait for it"
+            )
+
+
+def _release(path: Path, me: Holder) -> None:
+    with suppress(OSError):
+        if _read(path) == me:
+            path.unlink()
 
 
 def sweep(folder: Path) -> None:
@@ -125,11 +141,12 @@ def is_stale(path: Path, seen: Holder | None) -> bool:
     try:
         # Both times come from the file system's clock, so clocks of hosts need not agree.
         probe = atomic.scratch_path(path.with_suffix(f".{uuid.uuid4().hex[:8]}"))
-        try:
-            probe.touch()
-            now_there = probe.stat().st_mtime
-        finally:
-            probe.unlink(missing_ok=True)
+        with signals.waiting():
+            try:
+                probe.touch()
+                now_there = probe.stat().st_mtime
+            finally:
+                probe.unlink(missing_ok=True)
         # A holder who lives sets the time to now; one far ahead was not set by any.
         return abs(now_there - path.stat().st_mtime) > SILENCE_S
     except FileNotFoundError:
@@ -139,46 +156,23 @@ def is_stale(path: Path, seen: Holder | None) -> bool:
 
 def _create(path: Path, me: Holder) -> bool:
     """Make the lock with its content in one step; False when it exists."""
-    content = json.dumps(asdict(me))
-    scratch = atomic.scratch_path(path.with_suffix(f".{me.token[:8]}"))
-    try:
-        # Inside: the signal that ends this process may come while the file is written.
-        scratch.write_text(content, encoding="utf-8")
-        return _link(scratch, path, content)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _link(scratch: Path, path: Path, content: str) -> bool:
-    try:
-        os.link(scratch, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        # No hard links on this file system; exclusive creation is the next best thing.
-        try:
-            with path.open("x", encoding="utf-8") as stream:
-                stream.write(content)
-        except FileExistsError:
-            return False
-    return True
+    return atomic.create(path, json.dumps(asdict(me)))
 
 
 def _break(path: Path, seen: Holder | None) -> None:
     """Remove a stale lock, once, however many find it stale at the same time."""
-    guard = path.with_suffix(".break")
-    try:
-        guard.touch(exist_ok=False)
-    except FileExistsError:
-        with suppress(FileNotFoundError):
-            if is_stale(guard, None):
-                guard.unlink()
-        return
-    try:
-        if _read(path) == seen:
-            path.unlink(missing_ok=True)
-    finally:
-        guard.unlink(missing_ok=True)
+    guard, me = path.with_suffix(".break"), _me()
+    with signals.waiting():
+        if not _create(guard, me):
+            with suppress(FileNotFoundError):
+                if is_stale(guard, _read(guard)):
+                    guard.unlink()
+            return
+        try:
+            if _read(path) == seen:
+                path.unlink(missing_ok=True)
+        finally:
+            _release(guard, me)
 
 
 def _read(path: Path) -> Holder | None:

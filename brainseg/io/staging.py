@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from brainseg.errors import CannotCreateError, OutputError
-from brainseg.io import atomic
+from brainseg.io import atomic, signals
 
 Encoder = Callable[[], bytes]
 NEW, OLD, PLACING = "new", "old", "placing"
@@ -62,19 +62,20 @@ def exchange(
                     f"{name}: a folder stands where this file goes; move it away"
                 )
         stage = atomic.scratch_path(folder / stem)
-        try:
-            stage.mkdir()
-            for inner in (NEW, OLD):
-                (stage / inner).mkdir()
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda n: atomic.write_bytes(stage / NEW / n, files[n]()), files))
-            _move(folder, stage / OLD, going, first=record.name)
-            (stage / NEW).rename(stage / PLACING)
-            _move(stage / PLACING, folder, files, last=record.name)
-        except BaseException as error:
-            _undo(record, stage, files, error)
-            raise
-        atomic.remove(stage)
+        # A signal that ends the program may interrupt the long part, the making of the files.
+        with signals.waiting() as those:
+            try:
+                for inner in (NEW, OLD):
+                    (stage / inner).mkdir(parents=True)
+                with those.lifted(), ThreadPoolExecutor(threads) as pool:
+                    list(pool.map(lambda n: atomic.write_bytes(stage / NEW / n, files[n]()), files))
+                _move(folder, stage / OLD, going, first=record.name)
+                (stage / NEW).rename(stage / PLACING)
+                _move(stage / PLACING, folder, files, last=record.name)
+            except BaseException as error:
+                _undo(record, stage, files, error)
+                raise
+            atomic.remove(stage)
 
 
 def recover(record: Path, stem: str) -> None:

@@ -8,10 +8,10 @@ alone, and should be thrown away with the cluster.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from brainseg.errors import CannotCreateError, UsageError
+from brainseg.io import atomic
 
 
 def write(path: Path) -> None:
@@ -37,10 +37,11 @@ def write(path: Path) -> None:
         "scheduler": {"http": {"routes": []}},
         "worker": {"http": {"routes": []}},
     }
+    # JSON is YAML, too.
+    text = json.dumps({"distributed": settings}, indent=1)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        made = atomic.create(path, text, mode=0o600)
     except OSError as error:
         raise CannotCreateError(f"{path.name}: cannot be written ({error.strerror})") from error
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        # JSON is YAML, too.
-        json.dump({"distributed": settings}, stream, indent=1)
+    if not made:
+        raise CannotCreateError(f"{path.name}: is there already; remove it or give another name")
