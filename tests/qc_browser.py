@@ -52,6 +52,13 @@ def sized(driver, width: int, height: int) -> None:
     )
 
 
+def too_wide(driver) -> int:
+    """CSS pixels by which the page is wider than its window."""
+    return driver.execute_script(
+        "return document.documentElement.scrollWidth - Math.round(window.visualViewport.width)"
+    )
+
+
 def requests_of(driver) -> list[str]:
     """Addresses asked for since the last call."""
     asked = []

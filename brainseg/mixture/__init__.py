@@ -50,7 +50,7 @@ from brainseg.mixture.families.gaussian_components import maximise
 from brainseg.mixture.families.rician import RicianMixture
 from brainseg.mixture.families.student import StudentMixture
 from brainseg.mixture.selection import CRITERIA, Candidate, best, select_model
-from brainseg.mixture.snapshots import Snapshot, snapshots
+from brainseg.mixture.snapshots import Snapshot, converged, snapshots
 
 __all__ = [
     "CRITERIA",
@@ -66,6 +66,7 @@ __all__ = [
     "align",
     "best",
     "bhattacharyya",
+    "converged",
     "effective_counts",
     "expand_covariances",
     "kmeans",

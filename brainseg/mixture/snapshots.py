@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from brainseg.mixture.engine.histogram import Histogram
@@ -42,6 +43,9 @@ def snapshots(
 ) -> list[Snapshot]:
     """Run plain EM and look at it after given numbers of cycles.
 
+    Components keep the places that they have at the start, even where their means overtake each
+    other: a picture can give each one colour throughout.
+
     Parameters
     ----------
     X : array_like, shape (n,) or (n, D), or Histogram
@@ -63,6 +67,22 @@ def snapshots(
             random_state=random_state,
             **options,
         ).fit(X)
+        if not isinstance(start, str):
+            mixture = unsorted(mixture)
         out.append(Snapshot(cycle, mixture, mixture.log_likelihood_))
         start, done = mixture, cycle
     return out
+
+
+def converged(last: Snapshot, X: ArrayLike | Histogram) -> GaussianMixture:
+    """Run EM on from a snapshot until it converges; components keep their places."""
+    start = last.mixture
+    mixture = GaussianMixture(
+        start.n_components, covariance_type=start.covariance_type, init=start, prior=start.prior
+    )
+    return unsorted(mixture.fit(X))
+
+
+def unsorted(mixture: GaussianMixture) -> GaussianMixture:
+    """Return a mixture with its components in the order of the start that it was given."""
+    return mixture.reordered(np.argsort(mixture.order_))

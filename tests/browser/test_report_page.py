@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from qc_browser import SOFTWARE_GL, errors_of, requests_of, sized, start, violations, wait
+from qc_browser import SOFTWARE_GL, errors_of, requests_of, sized, start, too_wide, violations, wait
 from selenium.webdriver.common.keys import Keys
 
 from brainseg.qc.draw.panels import MASK_COLOUR
@@ -246,10 +246,7 @@ def test_nothing_runs_out_of_the_window(opened):
     # A report is read on a phone and beside others: it must not scroll sideways.
     for width in (390, 800, 1280):
         sized(opened, width, 844)
-        wide = opened.execute_script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert wide <= 0, width
+        assert too_wide(opened) <= 0, width
     opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 

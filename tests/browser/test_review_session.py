@@ -12,7 +12,16 @@ import urllib.request
 
 import nibabel as nib
 import pytest
-from qc_browser import SOFTWARE_GL, errors_of, requests_of, start, violations, wait
+from qc_browser import (
+    SOFTWARE_GL,
+    errors_of,
+    requests_of,
+    sized,
+    start,
+    too_wide,
+    violations,
+    wait,
+)
 from qc_heads import head
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -242,6 +251,40 @@ def test_t_reaches_the_report_and_filters_narrow_the_list(browser, running):
     )
     position = browser.execute_script("return document.getElementById('position').textContent")
     assert position == "1 / 4"
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (844, 390)])
+def test_on_a_phone_the_picture_has_most_of_the_height(browser, running, axe, width, height):
+    _, _, url = running
+    sized(browser, width, height)
+    try:
+        open_review(browser, url)
+        share, bottom = browser.execute_script(
+            "const box = e => document.querySelector(e).getBoundingClientRect();"
+            "return [box('#frames').height / window.innerHeight, box('footer').bottom]"
+        )
+        assert share > 0.7
+        assert bottom <= height
+        assert too_wide(browser) <= 0
+        assert violations(browser, axe) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_keys_of_an_enlarged_slice_are_its_own(browser, running):
+    _, _, url = running
+    open_review(browser, url)
+    before = shown(browser)
+    browser.switch_to.frame(browser.find_element("css selector", "iframe.shown"))
+    plane = browser.find_element("id", "plane-2")
+    browser.execute_script("arguments[0].focus()", plane)
+    plane.send_keys(Keys.ENTER)
+    dialog = browser.find_element("id", "enlarged")
+    assert browser.execute_script("return arguments[0].open", dialog)
+    dialog.send_keys(Keys.ARROW_RIGHT, "q")
+    browser.switch_to.default_content()
+    assert shown(browser) == before
+    assert not browser.execute_script("return document.querySelector('input[name=tag]').checked")
 
 
 def test_no_serious_barrier(browser, running, axe):

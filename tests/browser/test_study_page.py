@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from qc_browser import errors_of, requests_of, violations, wait
+from qc_browser import errors_of, requests_of, sized, too_wide, violations, wait
 
 from brainseg.qc.pages import group
 
@@ -65,6 +65,41 @@ def test_a_dot_tells_its_scan_and_opens_its_report(opened):
     wait(lambda: opened.execute_script(reach, canvas))
     wait(lambda: opened.title == "the report")
     assert "sub-077_report.html" in opened.current_url
+
+
+def test_nothing_runs_out_of_a_phone(opened, axe):
+    sized(opened, 390, 844)
+    try:
+        assert too_wide(opened) <= 0
+        assert violations(opened, axe) == []
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_on_paper_every_strip_is_drawn_in_ink(opened):
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    opened.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    try:
+        # Opacity-weighted brightness of what is drawn, and the paper behind it.
+        strips = opened.execute_script(
+            """return [...document.querySelectorAll('canvas[data-strip]')].map(c => {
+              const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+              let ink = 0, light = 0;
+              for (let i = 0; i < d.length; i += 4) {
+                ink += d[i + 3]; light += d[i + 3] * (d[i] + d[i + 1] + d[i + 2]) / 3; }
+              return [ink / 255 / (d.length / 4), light / ink,
+                getComputedStyle(c).backgroundColor]; })"""
+        )
+        ground = opened.execute_script("return getComputedStyle(document.body).backgroundColor")
+    finally:
+        opened.execute_script("window.dispatchEvent(new Event('afterprint'))")
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert ground == "rgb(255, 255, 255)"
+    assert len(strips) > 0
+    for covered, light, behind in strips:
+        assert 0.001 < covered < 0.3
+        assert light < 128
+        assert behind == "rgba(0, 0, 0, 0)"
 
 
 def test_no_serious_barrier(opened, axe):

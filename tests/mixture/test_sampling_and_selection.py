@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, kstest, norm
 
-from brainseg.mixture import GaussianMixture, best, select_model, snapshots
+from brainseg.mixture import GaussianMixture, best, converged, select_model, snapshots
 
 
 class Known:
@@ -101,3 +101,23 @@ def test_snapshots_are_one_run_of_plain_em_looked_at_on_the_way() -> None:
     whole = GaussianMixture(3, init="random", max_iter=20, tol=0, accelerate=False).fit(x)
     np.testing.assert_allclose(values, np.array(whole.history_)[[0, 1, 2, 5, 20]], rtol=1e-12)
     np.testing.assert_allclose(frames[-1].mixture.means_, whole.means_, rtol=1e-10)
+
+
+def test_components_keep_their_places_when_their_means_overtake_each_other() -> None:
+    # Two components start on the wrong sides of each other's data: the narrow one right of the
+    # wide one, which is where the wide one's mean ends.
+    rng = np.random.default_rng(2)
+    x = np.concatenate([rng.normal(0, 1, 3000), rng.normal(6, 12, 3000)])
+
+    class Start:
+        weights_ = np.array([0.5, 0.5])
+        means_ = np.array([[1.0], [2.0]])
+        covariances_ = np.array([[[150.0]], [[1.0]]])
+
+    frames = snapshots(x, 2, init=Start, cycles=(0, 1, 5, 60))
+    end = converged(frames[-1], x)
+    for mixture in [f.mixture for f in frames] + [end]:
+        assert mixture.covariances_[0, 0, 0] > mixture.covariances_[1, 0, 0]  # the wide one stays
+    assert frames[0].mixture.means_[0, 0] < frames[0].mixture.means_[1, 0]
+    assert end.means_[0, 0] > end.means_[1, 0]  # they did overtake each other
+    assert end.log_likelihood_ >= frames[-1].log_likelihood

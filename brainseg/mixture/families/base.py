@@ -171,8 +171,10 @@ class Mixture(Estimator, ABC, Generic[C]):
 
     def _keep(self, result: Result[C], *, sort: bool) -> Self:
         state = result.state
+        self.order_ = np.arange(self.n_components)
         if sort:
-            state = state.permuted(np.argsort(state.components.sort_keys(), kind="stable"))
+            self.order_ = np.argsort(state.components.sort_keys(), kind="stable")
+            state = state.permuted(self.order_)
         self._set(state)
         self.converged_ = result.converged
         self.n_iter_ = result.n_iter

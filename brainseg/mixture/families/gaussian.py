@@ -70,6 +70,8 @@ class GaussianMixture(Mixture[GaussianComponents]):
         mixture on the way, the start first and the one returned last. Never falls.
     log_likelihood_ : float
         The same of the mixture returned.
+    order_ : ndarray of int, shape (K,)
+        Which component of the start each one grew from: components are sorted at the end.
     events_ : tuple of str
         Components that collapsed or emptied and were started afresh.
     """

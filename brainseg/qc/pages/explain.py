@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from brainseg.config import MOST_SAMPLES
 from brainseg.core.volume import Array
-from brainseg.mixture import GaussianMixture, Histogram, Snapshot
+from brainseg.mixture import GaussianMixture, Histogram, Snapshot, converged
 from brainseg.qc.draw import charts, stages
 from brainseg.qc.draw.charts import Swatches, component_swatches
 from brainseg.qc.draw.stages import Plane, in_plane, over_histogram
@@ -138,7 +138,7 @@ def one_channel(x: Array, channel: str, keys: Swatches, seed: int) -> Part:
     walked = stages.walk(h, len(keys), seed=seed)
     label = f"{channel} intensity"
     row = [(s.caption, over_histogram(s, binned, keys, label=label)) for s in stages.stages(walked)]
-    end = GaussianMixture(len(keys), random_state=seed).fit(h)
+    end = converged(walked[-1], h)
     frame, marks = charts.densities(keys, binned, stages.curves(end), *stages.SMALL)
     axis = charts.x_axis(frame, label)
     row.append(("Converged", charts.svg(frame, marks + axis, "EM in one channel, converged")))
@@ -164,7 +164,7 @@ def several_channels(X: Array, channels: tuple[str, ...], keys: Swatches, seed: 
     """Draw EM on all channels together, in the plane of the first with each other one."""
     some = np.ascontiguousarray(X[:: max(1, len(X) // MOST_SAMPLES)])
     walked = stages.walk(some, len(keys), seed=seed)
-    end = GaussianMixture(len(keys), random_state=seed).fit(some)
+    end = converged(walked[-1], some)
     x_z, z = end.sample(DRAWN, seed)
     alone = end.sample_marginal(DRAWN, seed)
     data = some[:: max(1, len(some) // DRAWN)]
@@ -196,7 +196,8 @@ def _part(
     facts = (
         f"Log-likelihood per voxel: {walked[0].log_likelihood:.5f} at the start, "
         f"{last.log_likelihood:.5f} after {last.cycle} cycles, {end.log_likelihood_:.5f} "
-        f"{'converged' if end.converged_ else 'when stopped'} ({end.n_iter_} accelerated sweeps)."
+        f"{'converged' if end.converged_ else 'when stopped'} ({end.n_iter_} accelerated "
+        "sweeps more)."
     )
     return Part(title, rows, samples, charts.likelihood(history), _table(end), facts)
 

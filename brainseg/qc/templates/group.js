@@ -5,7 +5,13 @@
   const told = document.getElementById("told"), tiles = document.getElementById("tiles");
   const body = document.querySelector("table.sort tbody");
   const canvases = [...document.querySelectorAll("canvas[data-strip]")];
-  let lit = -1, page = 0;
+  let lit = -1, page = 0, printing = false;
+  // Light on dark on the screen, ink on paper; blue and orange-brown differ in both.
+  const INKS = {
+    screen: { dot: "rgba(124,196,255,.55)", odd: "#ffd23f", line: "#ffffff", text: "#b5bfca" },
+    paper: { dot: "rgba(20,80,140,.55)", odd: "#b35900", line: "#000000", text: "#333333" },
+  };
+  const PAPER = 300;  // CSS pixels of a strip on paper, whatever the window was
 
   // A jitter that is the same on every visit.
   const jitter = (n) => { const x = Math.sin(n * 12.9898 + 4.1) * 43758.5453; return x - Math.floor(x); };
@@ -20,7 +26,8 @@
 
   function draw(canvas) {
     const strip = data.strips[canvas.dataset.strip], q = strip.q;
-    const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth, height = 54;
+    const ratio = printing ? 3 : window.devicePixelRatio || 1, height = 54;
+    const width = printing ? PAPER : canvas.clientWidth, ink = INKS[printing ? "paper" : "screen"];
     canvas.width = width * ratio; canvas.height = height * ratio;
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
@@ -35,16 +42,16 @@
       pen.fillStyle = colour; pen.beginPath(); pen.arc(px, py, radius, 0, 7); pen.fill();
       strip.points[n] = [px, py];
     };
-    strip.values.forEach((_, n) => { if (!strip.odd.has(n)) dot(n, 2.2, "rgba(124,196,255,.55)"); });
-    strip.odd.forEach((n) => dot(n, 3.4, "#ffd23f"));
-    pen.strokeStyle = "#ffffff"; pen.lineWidth = 1.2;
+    strip.values.forEach((_, n) => { if (!strip.odd.has(n)) dot(n, 2.2, ink.dot); });
+    strip.odd.forEach((n) => dot(n, 3.4, ink.odd));
+    pen.strokeStyle = ink.line; pen.lineWidth = 1.2;
     pen.beginPath();
     pen.moveTo(x(Math.max(q.low, q.q1 - reach)), 19); pen.lineTo(x(q.q1), 19);
     pen.moveTo(x(q.q3), 19); pen.lineTo(x(Math.min(q.high, q.q3 + reach)), 19); pen.stroke();
     pen.strokeRect(x(q.q1), 8, Math.max(1, x(q.q3) - x(q.q1)), 22);
     pen.lineWidth = 2; pen.beginPath(); pen.moveTo(x(q.median), 8); pen.lineTo(x(q.median), 30); pen.stroke();
-    if (lit >= 0) dot(lit, 5.5, "#ffffff");
-    pen.fillStyle = "#b5bfca"; pen.font = "11px system-ui, sans-serif";
+    if (lit >= 0) dot(lit, 5.5, ink.line);
+    pen.fillStyle = ink.text; pen.font = "11px system-ui, sans-serif";
     pen.textAlign = "left"; pen.fillText(Number(q.low.toPrecision(4)), 4, 49);
     pen.textAlign = "right"; pen.fillText(Number(q.high.toPrecision(4)), width - 4, 49);
     if (x(q.median) > 84 && x(q.median) < width - 84) {  // else it would lie on one of the ends
@@ -83,6 +90,13 @@
     });
   });
   window.addEventListener("resize", () => visible.forEach(draw));
+  // Paper shows what the window did not: every strip, and every picture of this part of the study.
+  window.addEventListener("beforeprint", () => {
+    printing = true;
+    canvases.forEach(draw);
+    tiles.querySelectorAll("img").forEach((image) => { image.loading = "eager"; });
+  });
+  window.addEventListener("afterprint", () => { printing = false; visible.forEach(draw); });
 
   const rows = () => [...body.rows].filter((r) => !r.hidden);
 

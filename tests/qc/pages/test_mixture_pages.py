@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainseg.mixture import CRITERIA, GaussianMixture, select_model
+from brainseg.mixture import CRITERIA, GaussianMixture, Histogram, converged, select_model
 from brainseg.qc.draw import stages
 from brainseg.qc.draw.charts import component_swatches
 from brainseg.qc.draw.pictures import rgb
@@ -125,6 +125,21 @@ def test_explain_tells_the_fit_that_it_drew(X: np.ndarray) -> None:
         # Clear clusters converge to the last bit before the twentieth cycle.
         assert 5 < len(heights) <= 21
         assert all(b <= a for a, b in itertools.pairwise(heights))
+
+
+def test_a_component_keeps_its_colour_though_it_overtakes_another() -> None:
+    # K-means gives the wide component the right wing of the data; EM finds it left of the third.
+    rng = np.random.default_rng(4)
+    kinds = ((56.6, 20), (30.7, 1), (58.6, 3))
+    x = np.concatenate([rng.normal(mean, sd, 2000) for mean, sd in kinds]).astype(np.float32)
+    html = explain.page("x.nii.gz", ("T1w",), x[:, None], n_components=3)
+    histogram = Histogram.from_samples(x)
+    end = converged(stages.walk(histogram, 3)[-1], histogram)
+    assert np.argsort(end.means_[:, 0]).tolist() == [0, 2, 1]
+    rows = re.findall(r'background: (#\w+)"></i>\d</th><td class="n">([\d.]+)</td>', html)
+    colours = [colour for colour, _ in component_swatches(3)]
+    assert [c for c, _ in rows] == colours
+    assert [float(w) for _, w in rows] == pytest.approx(end.weights_, abs=6e-4)
 
 
 def test_one_component_is_explained_too(X: np.ndarray) -> None:
