@@ -1,1 +1,1 @@
-"""One image onto another: contrasts of the same person onto the T1w."""
+"""One image onto another: contrasts of the same person onto the T1w, sessions onto their middle."""

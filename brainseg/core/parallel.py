@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 S = TypeVar("S")
@@ -24,3 +25,21 @@ def each(work: Callable[[S], T], parts: Iterable[S], threads: int) -> list[T]:
 def parts(n: int, size: int) -> list[slice]:
     """Cut `n` rows into parts of `size`, the last one shorter."""
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
+
+
+@contextmanager
+def one_itk_thread() -> Iterator[None]:
+    """Keep SimpleITK's filters, and those they make for themselves, from sharing out their sums.
+
+    ITK's sums depend on the number of parts that they are split into, which is by default that of
+    the machine's cores.
+    """
+    import SimpleITK as sitk  # a tenth of the program's start, and few paths need it
+
+    process = sitk.ProcessObject
+    before = process.GetGlobalDefaultNumberOfThreads()
+    process.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        process.SetGlobalDefaultNumberOfThreads(before)

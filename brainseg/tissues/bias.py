@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.core.masking import bounding_box
+from brainseg.core.parallel import one_itk_thread
 from brainseg.core.volume import Array, BoolArray
 
 N4_GRID = 4.0
@@ -93,11 +91,11 @@ def n4_log_field(
         volume.SetSpacing(tuple(reversed(zooms)))  # SimpleITK's axes run the other way
     factors = [max(1, round(spacing / zoom)) for zoom in reversed(zooms)]
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    # ITK's sums depend on their number.
+    # `one_itk_thread` reaches the B-spline fit that N4 makes for itself, this N4.
     n4.SetNumberOfWorkUnits(1)
     # Three levels: a fourth follows the cortex instead of the coil and costs 0.02 Dice.
     n4.SetMaximumNumberOfIterations([50, 50, 50])
-    with _one_itk_thread():
+    with one_itk_thread():
         n4.Execute(sitk.Shrink(image, factors), sitk.Shrink(inside, factors))
     field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32)
     field -= field[mask[box]].mean(dtype=np.float64)
@@ -114,23 +112,6 @@ def n4_of_scan(data: Array, mask: BoolArray, zooms: tuple[float, float, float]) 
     low, high = np.percentile(data[mask], [0.05, 99.95])
     positive = np.clip(data, low, high) - low + 0.05 * (high - low)
     return n4_log_field(positive, mask, zooms)
-
-
-@contextmanager
-def _one_itk_thread() -> Iterator[None]:
-    """Keep the filters that N4 makes for itself from splitting their sums by the machine's cores.
-
-    `SetNumberOfWorkUnits` reaches N4 alone, not its B-spline fit.
-    """
-    import SimpleITK as sitk
-
-    process = sitk.ProcessObject
-    before = process.GetGlobalDefaultNumberOfThreads()
-    process.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        process.SetGlobalDefaultNumberOfThreads(before)
 
 
 class LogField:

@@ -16,7 +16,7 @@ from brainseg.tissues import em
 from brainseg.tissues.bias import LogField, n4_log_field
 from brainseg.tissues.cohort import in_intensities
 from brainseg.tissues.lesions import LesionModel
-from brainseg.tissues.model import Floats, Model, anchors_of, components_for, place
+from brainseg.tissues.model import Component, Floats, Model, anchors_of, components_for, place
 from brainseg.tissues.neighbourhood import usual_strength
 from brainseg.tissues.partial_volume import volume_error
 from brainseg.tissues.regions import by_region
@@ -175,7 +175,7 @@ def fit_tissues(
     scan = Scan.prepare([data, *others.values()], mask, len(table))
     learnt = _learn(scan, zooms, table, options, tuple(others), spatial_prior)
     model = learnt.model
-    strength = usual_strength(_noise(model)) if options.smooth is None else options.smooth
+    strength = usual_strength(relative_noise(model)) if options.smooth is None else options.smooth
     regional = table.name == "anatomical"
     voxels = decide(
         scan,
@@ -266,12 +266,16 @@ def _fit_named(
         fields = [LogField(scan.inside.shape, zooms, at) for _ in scan.channels]
     values = np.stack([c[at] for c in scan.channels], axis=1).astype(np.float64)
     found = em.fit(values, components, places=places, fields=fields, lesions=lesions)
+    return named_model(found, components, table), found, fields
+
+
+def named_model(found: em.Fitted, components: tuple[Component, ...], table: TissueTable) -> Model:
+    """Say which tissue of the table each fitted component stands for."""
     parents = tuple(c.parent for c in components)
     tissues = tuple(c.tissue(table) for c in components)
-    model = Model(
+    return Model(
         found.weights, found.means, found.covariances, tissues, parents, parents, components
     )
-    return model, found, fields
 
 
 def _fit_unnamed(scan: Scan, table: TissueTable, options: FitOptions) -> tuple[Model, em.Fitted]:
@@ -329,7 +333,7 @@ def _tissue_moments(
     return moments(scan, responsibilities, threads)
 
 
-def _noise(model: Model) -> float | None:
+def relative_noise(model: Model) -> float | None:
     """Return white matter's deviation over its distance from grey; None for unnamed classes."""
     if not model.components:
         return None

@@ -15,8 +15,8 @@ from brainseg.tissues.bias import DARKEST, scanner_zero
 
 Index = tuple[NDArray[np.intp], ...]
 
-# Beyond these percentiles of the brain lie vessels and accidents, not tissue.
-_CLIP = (DARKEST, 99.9)
+CLIP = (DARKEST, 99.9)
+"""Percentiles of the brain beyond which lie vessels and accidents, not tissue."""
 # A log field needs positive intensities.
 _FLOOR = 0.01
 
@@ -59,7 +59,7 @@ class Scan:
         channels, zeros, scales = [], [], []
         for volume in volumes:
             cropped = np.asarray(volume[box], dtype=np.float32)
-            lo, hi = np.percentile(cropped[inside], _CLIP)
+            lo, hi = np.percentile(cropped[inside], CLIP)
             zero = scanner_zero(volume, float(lo))
             distinct = np.unique(np.clip(cropped[inside], lo, hi)).size
             if distinct < max(needed, 2):
@@ -67,11 +67,7 @@ class Scan:
                     f"the brain holds {distinct} different intensities, {needed} tissues need at "
                     "least as many; is this a label map? Otherwise ask for fewer `tissues`"
                 )
-            scaled = np.clip(cropped, lo, hi)
-            scaled -= np.float32(zero)
-            scaled /= np.float32(hi - zero)
-            np.maximum(scaled, np.float32(_FLOOR), out=scaled)
-            channels.append(np.ascontiguousarray(scaled))
+            channels.append(scaled(cropped, zero=zero, low=float(lo), high=float(hi)))
             zeros.append(zero)
             scales.append(float(hi - zero))
         return cls(channels, inside, box, tuple(zeros), tuple(scales))
@@ -111,3 +107,12 @@ class Scan:
         out = np.zeros(shape, np.float32)
         out[self.box] = cropped
         return out
+
+
+def scaled(data: Array, *, zero: float, low: float, high: float) -> NDArray[np.float32]:
+    """Clip to `low` and `high`, then scale so that `zero` is 0 and `high` 1; all stays positive."""
+    out: NDArray[np.float32] = np.clip(np.asarray(data, np.float32), low, high)
+    out -= np.float32(zero)
+    out /= np.float32(high - zero)
+    np.maximum(out, np.float32(_FLOOR), out=out)
+    return np.ascontiguousarray(out)
