@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from brainseg.alignment.contrasts import align_contrast
+from brainseg.anatomy import map_checks, result_checks
 from brainseg.anatomy.brain import Extraction, extract_brain, given_mask, stripped_mask
+from brainseg.anatomy.head import HeadMap
 from brainseg.anatomy.missing import find_missing
 from brainseg.anatomy.prior import spatial_prior
+from brainseg.anatomy.result_checks import Agreement
 from brainseg.config import SegmentConfig
 from brainseg.core import masking
 from brainseg.core.steps import Steps
@@ -29,6 +32,8 @@ FIELD_OF_VIEW_MM = (15.0, 1000.0)
 of length mistaken, a header damaged), and grids made in mm would be empty or without end."""
 LARGEST_BRAIN_MM = 300.0
 """A side of the box around a brain mask; even a whole adult head lies within."""
+
+NO_MAP = Agreement({}, unknown="no map of the head was made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,8 @@ class SegmentedVolume:
         The FLAIR scan, aligned, where there is one.
     seeded : bool
         The fit started from voxels whose tissue the user knew.
+    agreement : Agreement
+        How far mask and tissues agree with the head network's map.
     """
 
     volume: Volume
@@ -61,6 +68,7 @@ class SegmentedVolume:
     seconds: Mapping[str, float]
     flair: NDArray[np.float32] | None = None
     seeded: bool = False
+    agreement: Agreement = NO_MAP
 
     @property
     def mask(self) -> BoolArray:
@@ -157,42 +165,77 @@ def segment_volume(
         for name, contrast in (contrasts or {}).items():
             with steps.step(f"Align {name}"):
                 channels[name] = align_contrast(contrast, volume, mask=brain.mask, name=name)
-        if seeds is not None:
-            with steps.step("Tissues"):
-                fit = fit_seeded(
-                    volume.data,
-                    brain.mask,
-                    seeds,
-                    zooms=volume.zooms,
-                    table=table,
-                    bias=config.bias,
-                    channels=channels,
-                )
-            return SegmentedVolume(
-                volume, brain, table, fit, config, dict(steps.seconds), seeded=True
-            )
+        with steps.step("Head map"):
+            seen, doubt = map_checks.look(volume, threads=config.threads)
         atlas = None
-        if config.prior == "atlas" and table.name in ANATOMY:
+        if seeds is None and config.prior == "atlas" and table.name in ANATOMY:
             with steps.step("Atlas"):
                 atlas, note = spatial_prior(
-                    volume, brain.mask, start=brain.placed, threads=config.threads
+                    volume, brain.mask, seen, doubt, start=brain.placed, threads=config.threads
                 )
             if atlas is None:
                 note = _without_atlas(table)
             if note:
                 brain = brain.warned(note)
         with steps.step("Tissues"):
-            fit = fit_tissues(
-                volume.data,
-                brain.mask,
-                volume.zooms,
-                table=table,
-                options=_fit_options(config),
-                channels=channels,
-                spatial_prior=atlas,
-            )
-    seconds = dict(steps.seconds)
-    return SegmentedVolume(volume, brain, table, fit, config, seconds, channels.get("FLAIR"))
+            fit = _fit(volume, brain.mask, config, channels=channels, atlas=atlas, seeds=seeds)
+        with steps.step("Compare"):
+            agreement = _compare(seen, doubt, volume, brain.mask, fit)
+    return SegmentedVolume(
+        volume,
+        brain,
+        table,
+        fit,
+        config,
+        dict(steps.seconds),
+        channels.get("FLAIR") if seeds is None else None,
+        seeds is not None,
+        agreement,
+    )
+
+
+def _fit(
+    volume: Volume,
+    mask: BoolArray,
+    config: SegmentConfig,
+    *,
+    channels: Mapping[str, Array],
+    atlas: NDArray[np.float32] | None,
+    seeds: NDArray[np.integer] | None,
+) -> TissueFit:
+    """Fit the tissues: around seeds where there are some, else with what the configuration says."""
+    table = tables.table(config.tissues)
+    if seeds is not None:
+        return fit_seeded(
+            volume.data,
+            mask,
+            seeds,
+            zooms=volume.zooms,
+            table=table,
+            bias=config.bias,
+            channels=channels,
+        )
+    return fit_tissues(
+        volume.data,
+        mask,
+        volume.zooms,
+        table=table,
+        options=_fit_options(config),
+        channels=channels,
+        spatial_prior=atlas,
+    )
+
+
+def _compare(
+    seen: HeadMap | None, doubt: str, volume: Volume, mask: BoolArray, fit: TissueFit
+) -> Agreement:
+    """Compare mask and tissues with the network's map of the head, or say why that cannot be."""
+    if seen is None:
+        return Agreement({}, unknown=doubt)
+    agreement = result_checks.compare_mask(seen, mask, volume.zooms)
+    return agreement.with_tissues(
+        result_checks.compare_tissues(seen, mask, fit.fractions, volume.zooms)
+    )
 
 
 def _fit_options(config: SegmentConfig) -> FitOptions:

@@ -19,7 +19,6 @@ from threadpoolctl import threadpool_limits
 from brainseg.anatomy import map_checks
 from brainseg.anatomy.brain import extract_brain
 from brainseg.anatomy.head import map_head, regions
-from brainseg.anatomy.prior import VOXEL
 from brainseg.atlas.placing import place_atlas
 from brainseg.io import nifti
 
@@ -65,7 +64,7 @@ def main() -> None:
             if atlas is None:
                 print(f"{path.name:32} the atlas was not placed")
                 continue
-            seen = map_head(volume, threads=args.threads, voxel=VOXEL, mirrored=False)
+            seen = map_head(volume, threads=args.threads, voxel=map_checks.VOXEL, mirrored=False)
             ours = regions(seen, volume, brain.mask)
             shifts = [(a, s * round(SHIFT_MM / volume.zooms[a])) for a in range(3) for s in (-1, 1)]
             values = [map_checks.agreement(ours, atlas)] + [

@@ -19,6 +19,7 @@ from evaluate_network import REGIONS, Case, cases, scores
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from brainseg.anatomy import map_checks
 from brainseg.anatomy.brain import extract_brain
 from brainseg.anatomy.prior import spatial_prior
 from brainseg.core.metrics import dice
@@ -36,7 +37,8 @@ def found(case: Case, cache: Path | None) -> tuple[BoolArray, NDArray[np.float32
         with np.load(kept) as z:
             return z["mask"], z["prior"], str(z["note"])
     brain = extract_brain(case.volume)
-    prior, note = spatial_prior(case.volume, brain.mask, start=brain.placed)
+    seen, doubt = map_checks.look(case.volume)
+    prior, note = spatial_prior(case.volume, brain.mask, seen, doubt, start=brain.placed)
     if prior is None:
         raise SystemExit(f"{case.name}: no spatial prior")
     if kept:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from brainseg.anatomy.brain import Extraction
+from brainseg.anatomy.result_checks import Agreement
 from brainseg.config import SegmentConfig
 from brainseg.core.volume import Volume
 from brainseg.io import derivatives, grids
@@ -22,6 +23,25 @@ from brainseg.tissues.tables import SIX
 SHAPE, ZOOMS = (88, 104, 88), (2.0, 2.0, 2.0)
 MEANS = np.array([30.0, 48.0, 66.0, 80.0, 96.0, 110.0])
 SD = 4.0
+
+AGREES = Agreement(
+    {
+        "map_inward_mm": -0.7,
+        "map_distance_mm": 1.3,
+        "map_missing": 0.03,
+        "map_foreign": 0.2,
+        "map_eyes_ml": 0.05,
+        "map_missing_cerebellum": 0.01,
+        "map_missing_brain_stem": 0.0,
+        "map_missing_deep_grey": 0.0,
+        "map_csf": 0.8,
+        "map_gm": 0.65,
+        "map_wm": 0.85,
+    },
+    missing_at="cerebellum",
+    foreign_at="vertex, left",
+)
+"""As on a real head whose mask and tissues are right."""
 
 
 class Fit:
@@ -97,7 +117,13 @@ def head(
     scan = Scan(volume, grids.grid_of(volume), Path("/home/someone/secret") / name, "0" * 64,
                 None, notes)  # fmt: skip
     result = SegmentedVolume(
-        volume, Extraction(mask, "network", 0.97), SIX, fit, SegmentConfig(), {"Brain mask": 1.2}
+        volume,
+        Extraction(mask, "network", 0.97),
+        SIX,
+        fit,
+        SegmentConfig(),
+        {"Brain mask": 1.2},
+        agreement=AGREES,
     )
     return scan, result
 

@@ -6,15 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.anatomy import map_checks
-from brainseg.anatomy.head import map_head, regions
+from brainseg.anatomy.head import HeadMap, regions
 from brainseg.atlas.placing import place_atlas
 from brainseg.atlas.registration import Registration
 from brainseg.core.volume import BoolArray, Volume
-from brainseg.errors import DataError
 
-VOXEL = 2.0
-"""Voxel size in mm of the network's look; at 1.5 mm no region gains 0.01 Dice, and it takes twice
-as long."""
 FAINT = 2e-3
 """Added to both maps before they are pooled: what one of them never saw is improbable, not
 impossible."""
@@ -22,7 +18,13 @@ UNCHECKED = "the place of the head atlas could not be checked by the network: {}
 
 
 def spatial_prior(
-    volume: Volume, mask: BoolArray, *, start: Registration | None = None, threads: int = 1
+    volume: Volume,
+    mask: BoolArray,
+    seen: HeadMap | None,
+    doubt: str = "",
+    *,
+    start: Registration | None = None,
+    threads: int = 1,
 ) -> tuple[NDArray[np.float32] | None, str]:
     """Place the atlas, let the network look, and pool the two.
 
@@ -36,6 +38,10 @@ def spatial_prior(
     volume : Volume
         Head or skull-stripped brain in closest-canonical axis order, finite.
     mask : ndarray of bool, shape (I, J, K)
+    seen : HeadMap or None
+        The network's map of the head; None where there is none that could be trusted.
+    doubt : str
+        Why there is none.
     start : Registration, optional
         Where brain extraction found the atlas in this head.
     threads : int
@@ -52,13 +58,8 @@ def spatial_prior(
     atlas = place_atlas(volume, mask, start=start, threads=threads)
     if atlas is None:
         return None, ""
-    try:
-        seen = map_head(volume, threads=threads, voxel=VOXEL, mirrored=False)
-    except DataError as error:
-        return atlas, UNCHECKED.format(error)
-    doubts = map_checks.doubts(map_checks.measure(seen))
-    if doubts:
-        return atlas, UNCHECKED.format("; ".join(doubts))
+    if seen is None:
+        return atlas, UNCHECKED.format(doubt)
     ours = regions(seen, volume, mask)
     agreement = map_checks.agreement(ours, atlas)
     prior = pooled(atlas, ours)

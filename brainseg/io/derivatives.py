@@ -246,6 +246,7 @@ def record(scan: Scan, result: SegmentedVolume, *, timed: bool = True) -> dict[s
             "confidence": result.brain.confidence,
             "checks": dict(result.brain.checks),
         },
+        "agreement": asdict(result.agreement),
         "warnings": [*scan.notes, *result.warnings],
         "options": options,
         "seed": result.config.seed,

@@ -245,7 +245,9 @@ def sample_volumes() -> str:
 def sample_quality() -> str:
     """The beginning of the example's quality file."""
     content = json.loads((prepare.example() / "phantom_desc-quality_T1w.json").read_text())
-    kept = {k: content[k] for k in ("verdict", "reasons", "cnr", "cjv", "mask_edge", "brain_ml")}
+    kept = {
+        k: content[k] for k in ("verdict", "reasons", "cnr", "cjv", "map_distance_mm", "brain_ml")
+    }
     return "```json\n" + json.dumps(kept, indent=2) + "\n```\n\n"
 
 

@@ -93,14 +93,13 @@ def test_an_atlas_in_the_wrong_place_is_said(
     wrong[mask] = right.T
     wrong = np.roll(wrong, 12, axis=1)[mask].T  # 12 mm forwards
     wrong /= np.maximum(wrong.sum(axis=0), 1e-6)
-    monkeypatch.setattr(prior, "map_head", lambda *_, **__: blocks())
     monkeypatch.setattr(prior, "place_atlas", lambda *_, **__: right)
-    kept, note = prior.spatial_prior(scan(), mask)
+    kept, note = prior.spatial_prior(scan(), mask, blocks())
     # The pool of a map with itself is that map, but for what is added to each of seven classes.
     np.testing.assert_allclose(kept, right, atol=7 * prior.FAINT)
     assert note == ""
     monkeypatch.setattr(prior, "place_atlas", lambda *_, **__: wrong)
-    kept, note = prior.spatial_prior(scan(), mask)
+    kept, note = prior.spatial_prior(scan(), mask, blocks())
     assert kept is not None
     np.testing.assert_allclose(kept.sum(axis=0), 1, atol=1e-5)
     assert kept.min() > 0
@@ -111,8 +110,10 @@ def test_a_check_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) ->
     mask = np.ones((64, 64, 64), bool)
     atlas = head.regions(blocks(), scan(), mask)
     monkeypatch.setattr(prior, "place_atlas", lambda *_, **__: atlas)
-    monkeypatch.setattr(prior, "map_head", lambda *_, **__: blocks(stem=False))
-    kept, note = prior.spatial_prior(scan(), mask)
+    monkeypatch.setattr(map_checks, "map_head", lambda *_, **__: blocks(stem=False))
+    seen, doubt = map_checks.look(scan())
+    assert seen is None
+    kept, note = prior.spatial_prior(scan(), mask, seen, doubt)
     assert kept is atlas
     assert "could not be checked" in note
     assert "brain stem 0.000" in note
@@ -120,5 +121,7 @@ def test_a_check_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) ->
     def lost(*_: object, **__: object) -> HeadMap:
         raise DataError("the network sees no brain in this scan")
 
-    monkeypatch.setattr(prior, "map_head", lost)
-    assert "sees no brain" in prior.spatial_prior(scan(), mask)[1]
+    monkeypatch.setattr(map_checks, "map_head", lost)
+    seen, doubt = map_checks.look(scan())
+    assert seen is None
+    assert "sees no brain" in prior.spatial_prior(scan(), mask, seen, doubt)[1]

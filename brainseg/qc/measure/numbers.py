@@ -40,9 +40,11 @@ class Number:
 _SIGNAL = "Signal and noise (formulas of MRIQC, doi:10.1371/journal.pone.0184661)"
 _ARTEFACT = "Artefacts (formulas of MRIQC)"
 _FIT = "Mask and mixture (our own)"
+_MAP = "Result against the head network's map (our own)"
 _STATS = "Intensity of each tissue, corrected for bias (formulas of MRIQC)"
 
 TISSUES = ("csf", "gm", "wm")
+PARTS = {"cerebellum": "cerebellum", "brain_stem": "brain stem", "deep_grey": "deep grey matter"}
 
 SUMMARISED = {"csf": "CSF", "gm": "GM", "wm": "WM", "bg": "Air"}
 STATISTICS = {
@@ -149,6 +151,29 @@ NUMBERS: tuple[Number, ...] = (
     Number("gm_level", "Grey over white matter", NEITHER,
            "median of grey over that of white matter, from the darkest of the scan on; near 1 "
            "where intensities were compressed", "", _FIT),
+    Number("map_inward_mm", "Mask's border inside the map's (mm)", NEITHER,
+           "mean distance of the mask's border from that of the network's brain, positive inside: "
+           "high where the mask is eroded, low where it is too wide", "", _MAP),
+    Number("map_distance_mm", "Mask's border from the map's (mm)", LOWER,
+           "the same without sign: high where the mask is shifted or another head's", "", _MAP),
+    Number("map_missing", "Brain that the mask leaves out", LOWER,
+           "largest share of the 6 mm around one place that is grey or white matter outside the "
+           "mask: high where a pole, the vertex or the cerebellum is cut off", "", _MAP),
+    Number("map_foreign", "No brain in the mask", LOWER,
+           "largest share of the 6 mm around one place that is mask and surely no brain", "", _MAP),
+    Number("map_eyes_ml", "Eyes in the mask (mL)", LOWER, "volume of eyes inside the mask", "",
+           _MAP),
+    *(
+        Number(f"map_missing_{part}", f"Share of the {name} left out", LOWER,
+               f"share of the {name} outside the mask", "", _MAP)
+        for part, name in PARTS.items()
+    ),
+    *(
+        Number(f"map_{t}", f"{t.upper()} where the map has it", HIGHER,
+               f"share of {t.upper()} where the network is sure of it: low where tissues are "
+               "swapped or the fit failed", "", _MAP)
+        for t in TISSUES
+    ),
     *(
         Number(f"summary_{t}_{s}", f"{name}: {words}", NEITHER, words, MRIQC, _STATS)
         for t, name in SUMMARISED.items()
@@ -159,3 +184,4 @@ NUMBERS: tuple[Number, ...] = (
 # Those whose outliers point at odd scans; the summary statistics depend on the scanner's scale.
 LOOKED_AT = tuple(n.key for n in NUMBERS if not n.key.startswith("summary_"))
 BY_KEY = {n.key: n for n in NUMBERS}
+AGAINST_MAP = tuple(n.key for n in NUMBERS if n.group == _MAP)

@@ -18,7 +18,8 @@ from brainseg.core.volume import Array, BoolArray, FloatArray
 from brainseg.mixture import bhattacharyya
 from brainseg.qc.measure import integrity
 from brainseg.qc.measure.air import Surroundings
-from brainseg.qc.measure.numbers import TISSUES
+from brainseg.qc.measure.numbers import AGAINST_MAP, TISSUES
+from brainseg.qc.measure.schema import number
 from brainseg.qc.measure.subject import Subject
 
 MAD_TO_SD = 1.4826
@@ -83,10 +84,11 @@ def measure(subject: Subject, around: Surroundings) -> Quality:
     values |= mixture_numbers(subject)
     values |= mask_numbers(subject, stats)
     values |= integrity_numbers(subject, stats)
+    values |= against_map(subject)
     for key, value in values.items():
         if value is None or not math.isfinite(value):
             values[key] = None
-            reasons[key] = _reason(key, air)
+            reasons[key] = _unknown(subject) if key in AGAINST_MAP else _reason(key, air)
     return Quality(values, reasons)
 
 
@@ -105,6 +107,17 @@ def integrity_numbers(
         low = float(np.percentile(volume.data[::2, ::2, ::2], 0.5))
         values["gm_level"] = _ratio(gm - low, wm - low)
     return values
+
+
+def against_map(subject: Subject) -> dict[str, float | None]:
+    """How far mask and tissues agree with the head network's map, as the record has it."""
+    known = subject.record.get("agreement", {}).get("numbers", {})
+    return {key: number(known.get(key)) for key in AGAINST_MAP}
+
+
+def _unknown(subject: Subject) -> str:
+    told = subject.record.get("agreement", {}).get("unknown", "")
+    return str(told) or "nothing of it was seen in the scan"
 
 
 def _reason(key: str, air: Array) -> str:

@@ -15,6 +15,13 @@ class _Brain(TypedDict):
     confidence: NotRequired[float | None]
 
 
+class _Agreement(TypedDict):
+    numbers: dict[str, float]
+    missing_at: str
+    foreign_at: str
+    unknown: str
+
+
 class _Input(TypedDict):
     name: str
     sha256: str
@@ -37,6 +44,7 @@ class Record(TypedDict):
     volumes_ml: dict[str, float]
     volume_errors_ml: NotRequired[dict[str, float]]
     brain: _Brain
+    agreement: NotRequired[_Agreement]
     warnings: list[str]
     options: _Options
     seed: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from brainseg.qc.measure.levels import FAIL, LOOK, ORDER, PASS, WORDS
@@ -38,7 +38,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Range:
-    """Where a number may lie: outside `look` a person should look, outside `fail` it failed."""
+    """Where a number may lie: outside `look` a person should look, outside `fail` it failed.
+
+    `where` names the place in the record's ``agreement`` that the number belongs to.
+    """
 
     key: str
     text: str
@@ -46,6 +49,7 @@ class Range:
     fail: tuple[float, float] = (float("-inf"), float("inf"))
     low: str = ""
     high: str = ""
+    where: str = ""
 
 
 INF = float("inf")
@@ -57,17 +61,28 @@ RANGES = (
           (-INF, 0.1)),
     Range("mask_at_border", "{:.1%} of the mask's surface lies on the edge of the picture",
           (-INF, 0.01), high="part of the brain may be missing"),
-    # The limits of these three stand between right and wrong masks of
-    # pipelines/calibrate_checks.py.
-    Range("mask_edge", "{:.0%} of the mask's edge has brain outside it or bone inside it",
-          (-INF, 0.35), (-INF, 0.45),
-          high="is the mask shifted, too large, or that of another scan?"),
-    Range("mask_cut", "{:.0%} of what lies just outside the mask looks like grey or white matter",
-          (-INF, 0.23), (-INF, 0.45), high="is cortex cut off?"),
-    Range("mask_bone", "{:.0%} of the mask's edge is as dark as bone", (-INF, 0.22), (-INF, 0.4),
-          high="does the mask leak into bone?"),
-    Range("mask_leak", "{:.0%} of the mask's edge is brighter than white matter", (-INF, 0.05),
-          (-INF, 0.2), high="does the mask leak into fat, marrow or eyes?"),
+    # The limits of these stand between good and spoiled masks of pipelines/calibrate_checks.py.
+    Range("map_inward_mm", "The mask's border lies {:.1f} mm inside the brain's", (-2.0, 0.6),
+          (-4.5, 2.5), "is it too wide?", "is cortex cut off?"),
+    Range("map_distance_mm", "The mask's border is {:.1f} mm away from the brain's",
+          (-INF, 2.35), (-INF, 3.6), high="is the mask shifted, or that of another scan?"),
+    Range("map_missing", "The mask leaves out brain ({:.0%} of the space around one place)",
+          (-INF, 0.38), (-INF, 0.6), high="was it cut off?", where="missing_at"),
+    Range("map_foreign", "The mask holds what is no brain ({:.0%} of the space around one place)",
+          (-INF, 0.55), (-INF, 0.8), high="does it leak?", where="foreign_at"),
+    Range("map_eyes_ml", "The mask holds {:.1f} mL of the eyes", (-INF, 0.5), (-INF, 4.0)),
+    Range("map_missing_cerebellum", "{:.0%} of the cerebellum is left out", (-INF, 0.15),
+          (-INF, 0.5)),
+    Range("map_missing_brain_stem", "{:.0%} of the brain stem is left out", (-INF, 0.15),
+          (-INF, 0.5)),
+    Range("map_missing_deep_grey", "{:.0%} of the deep grey matter is left out", (-INF, 0.06),
+          (-INF, 0.3)),
+    Range("map_csf", "Only {:.0%} of what the head network calls CSF is CSF", (0.45, INF),
+          (0.3, INF), "are the tissues swapped?"),
+    Range("map_gm", "Only {:.0%} of what the head network calls grey matter is grey matter",
+          (0.45, INF), (0.3, INF), "are the tissues swapped?"),
+    Range("map_wm", "Only {:.0%} of what the head network calls white matter is white matter",
+          (0.5, INF), (0.35, INF), "are the tissues swapped?"),
     # Of 23 T1w scans the highest is 0.86; two T2w and two clinical FLAIR scans have 1.09 and more.
     Range("rim_to_depth", "The brain's rim is {:.2f} times as bright as its depth", (-INF, 0.97),
           high="is this a T2w, PD or CT scan instead of a T1w?"),
@@ -106,20 +121,18 @@ RANGES = (
 )  # fmt: skip
 
 # Without these a verdict would rest on nothing.
-ESSENTIAL = ("mask_edge", "mask_cut", "mask_bone", "mask_leak", "cjv")
+OF_MASK = ("map_inward_mm", "map_distance_mm", "map_missing", "map_foreign")
+OF_CONTRAST = ("cjv",)
+OF_TISSUES = (*OF_CONTRAST, "map_gm", "map_wm")
+ESSENTIAL = (*OF_MASK, *OF_TISSUES)
 
 
 def judge(subject: Subject, quality: Quality, warnings: Sequence[str] = ()) -> Verdict:
     """Judge a segmentation by its numbers, its warnings and the state of its fit."""
-    checks = out_of_range(quality)
-    unknown = [key for key in ESSENTIAL if quality.get(key) is None]
-    if unknown:
-        # A check that cannot be made is not passed.
-        checks.append(
-            Check(LOOK, "The mask and the contrast could not be checked: too few voxels are purely "
-                  "grey or white matter, so the tissue fit may have failed")
-        )  # fmt: skip
-    passed = sum(quality.get(r.key) is not None for r in RANGES) - len(out_of_range(quality))
+    places = subject.record.get("agreement", {})
+    checks = out_of_range(quality, places)
+    passed = sum(quality.get(r.key) is not None for r in RANGES) - len(checks)
+    checks += _not_made(quality)
     history = subject.record["log_likelihood"]
     # A fit that is stopped early on purpose is flat by then; one that still climbs is not done.
     if not subject.record["converged"] and len(history) > 1 and history[-1] - history[-2] > RISING:
@@ -133,17 +146,42 @@ def judge(subject: Subject, quality: Quality, warnings: Sequence[str] = ()) -> V
     return Verdict(level, tuple(checks))
 
 
-def out_of_range(quality: Quality) -> list[Check]:
-    """Return a check for each number that lies where it should not."""
-    return [check for r in RANGES if (check := _check(r, quality)) is not None]
+def _not_made(quality: Quality) -> list[Check]:
+    """Return a check for what could not be measured: that is not passed."""
+    found = []
+    unknown = [key for key in OF_MASK if quality.get(key) is None]
+    if unknown:
+        reason = quality.reasons.get(unknown[0], "it was not measured")
+        told = f"The mask could not be compared with the head network's map: {reason}"
+        found.append(Check(LOOK, told))
+    if any(quality.get(key) is None for key in (OF_CONTRAST if unknown else OF_TISSUES)):
+        found.append(
+            Check(LOOK, "The tissues could not be checked: too few voxels are purely grey or white "
+                  "matter, so the tissue fit may have failed")
+        )  # fmt: skip
+    return found
 
 
-def _check(r: Range, quality: Quality) -> Check | None:
+def out_of_range(quality: Quality, places: Mapping[str, str] | None = None) -> list[Check]:
+    """Return a check for each number that lies where it should not.
+
+    Parameters
+    ----------
+    quality : Quality
+    places : mapping of str to str, optional
+        The record's ``agreement``: where in the head a number was found.
+    """
+    known = places or {}
+    found = [_check(r, quality, str(known.get(r.where, ""))) for r in RANGES]
+    return [check for check in found if check is not None]
+
+
+def _check(r: Range, quality: Quality, place: str) -> Check | None:
     value = quality.get(r.key)
     if value is None:
         return None
     for level, (low, high) in ((FAIL, r.fail), (LOOK, r.look)):
         if not low <= value <= high:
-            hint = r.low if value < low else r.high
+            hint = ", ".join(h for h in (place, r.low if value < low else r.high) if h)
             return Check(level, r.text.format(value) + (f": {hint}" if hint else ""))
     return None
