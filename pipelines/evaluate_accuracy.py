@@ -117,11 +117,22 @@ class Case:
 
     def scores(self, fit: TissueFit, table: str) -> dict[str, float]:
         """Dice of each tissue that the truth knows."""
-        truth = self.truth[self.mask]
         found = fit.labels if table == self.table else fit.three_labels
+        boundary = fit.labels == 2 if table == "six" else np.zeros(found.shape, bool)
+        return self.score(found, boundary)
+
+    def score(
+        self, found: NDArray[np.uint8], boundary: NDArray[np.bool_] | None = None
+    ) -> dict[str, float]:
+        """Dice of labels inside the mask, shape (n_mask,), whoever made them.
+
+        `boundary` says which of them are of a class between CSF and grey, for truths that call
+        sulcal CSF grey.
+        """
+        truth = self.truth[self.mask]
         if not self.sulci_are_grey:
             return {name: dice(found == k, truth == k) for name, k in self.names.items()}
-        fluid = (found == 1) & ~((fit.labels == 2) if table == "six" else False)
+        fluid = (found == 1) if boundary is None else (found == 1) & ~boundary
         far = ndimage.distance_transform_edt(self.truth != 1, self.volume.zooms) > NEAR_MM
         sulci = (found == 1) & far[self.mask]
         labelled = truth > 0

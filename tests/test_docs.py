@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 
 import check_site  # noqa: E402
+import evidence_page  # noqa: E402
 import parts  # noqa: E402
 
 from brainseg import errors  # noqa: E402
@@ -35,6 +37,7 @@ def test_every_number_rule_and_code_has_a_row() -> None:
     numbers, rules, codes = parts.quality_numbers(), parts.verdict_rules(), parts.exit_codes()
     assert all(f"`{n.key}`" in numbers for n in NUMBERS)
     assert all(f"| `{r.key}` |" in rules for r in RANGES)
+    assert f"| `{errors.InternalError.__name__}` |" in codes
     for error in errors.BrainsegError.__subclasses__():
         assert f"| {error.exit_code} |" in codes
 
@@ -82,3 +85,29 @@ def test_dead_links_and_fetched_things_are_found(tmp_path: Path) -> None:
         "a.html: c.html: no such file",
         "s.css: fetches from elsewhere",
     ]
+
+
+def test_the_figures_of_the_readme_are_those_of_the_evidence_page() -> None:
+    figures = evidence_page.read(DOCS / "evidence")
+    block = evidence_page.MARK.search((ROOT / "README.md").read_text("utf-8"))
+    assert block is not None
+    assert block[0] == block[1] + evidence_page.readme(figures) + block[2]
+
+
+def test_what_was_not_measured_says_so() -> None:
+    row = evidence_page.Figure("a", "d", "s", "t", "Dice", None)
+    assert "not measured" in evidence_page.table([row])
+    assert evidence_page.dots([row], "Dice") == ""
+    seen = [replace(row, value=0.9), replace(row, subject="s2", value=0.8), row]
+    assert "0.850 / 0.800 (2 of 3 scans)" in evidence_page.table(seen)
+    assert evidence_page.dots(seen, "Dice").count("<circle") == 2
+
+
+def test_an_axis_holds_every_dot() -> None:
+    for least, most in ((0.81, 0.97), (0.994, 0.998), (0.2, 1.0)):
+        low, high, step = evidence_page.axis(least, most, capped=True)
+        assert low <= least
+        assert high == 1.0
+        assert 1 <= (high - low) / step <= 6
+    low, high, _ = evidence_page.axis(3.0, 88.0, capped=False)
+    assert low <= 3.0 < 88.0 <= high

@@ -10,8 +10,10 @@ import argparse
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import evidence_page
 import files
 import prepare
 import yaml
@@ -24,6 +26,8 @@ from brainseg.qc.measure.numbers import NUMBERS
 from brainseg.qc.pages import methods
 from brainseg.qc.review import ratings
 from brainseg.tissues import tables
+
+EVIDENCE = prepare.ROOT / "docs" / "evidence"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -72,7 +76,7 @@ def _option(action: argparse.Action) -> list[str]:
     if not action.option_strings:
         return [code(shown or action.dest), action.help or "", ""]
     if action.choices is not None:
-        shown = "{" + ",".join(map(str, action.choices)) + "}"
+        shown = "{" + ", ".join(map(str, action.choices)) + "}"
     elif not shown and action.nargs != 0:
         shown = action.dest.upper()
     names = ", ".join(code(o) for o in action.option_strings)
@@ -111,8 +115,9 @@ def exit_codes() -> str:
     found = {0: ("", "Done. The verdict may still be Look or Fail: read it, or give "
                  "`--fail-on-verdict`.")}  # fmt: skip
     found[1] = (errors.BrainsegError.__name__, "A study whose failures have several reasons.")
-    for error in errors.BrainsegError.__subclasses__():
-        found[error.exit_code] = (error.__name__, (error.__doc__ or "").splitlines()[0])
+    for error in vars(errors).values():
+        if isinstance(error, type) and error.__base__ is errors.BrainsegError:
+            found[error.exit_code] = (error.__name__, (error.__doc__ or "").splitlines()[0])
     found[130] = ("", "Interrupted by Ctrl-C; what was complete is kept.")
     found[143] = ("", "Ended by SIGTERM; what was complete is kept.")
     rows = [[str(n), says, code(e) if e else ""] for n, (e, says) in sorted(found.items())]
@@ -130,7 +135,9 @@ def quality_numbers() -> str:
             [f"{n.name}<br>{code(n.key)}", n.what, n.better, judged, source]
         )
     head = ["number", "formula", "better", "judged", "source"]
-    return "".join(f"## {title}\n\n{table(head, rows)}" for title, rows in groups.items())
+    return "".join(
+        f"## {title.partition(' (')[0]}\n\n{table(head, rows)}" for title, rows in groups.items()
+    )
 
 
 def constants() -> str:
@@ -238,8 +245,23 @@ def rating_columns() -> str:
 def sample_volumes() -> str:
     """The example's table of volumes, in part."""
     lines = (prepare.example() / "phantom_volumes.tsv").read_text().splitlines()
-    head, *rows = [line.split("\t")[:7] for line in lines]
-    return table(head, rows)
+    head, *rows = [line.split("\t")[:5] for line in lines]
+    return table(head, [row for row in rows if "_" not in row[0]])
+
+
+def report_pictures() -> str:
+    """The parts of a report, and what to look for in each, as the report itself says."""
+    from bs4 import BeautifulSoup  # tests, which have it not, import this module
+
+    page = BeautifulSoup((prepare.example() / "phantom_report.html").read_text(), "html.parser")
+    rows = []
+    for part in page.select("section"):
+        title, look = part.find("h2"), part.find(class_="look-for")
+        if title is not None and look is not None:
+            rows.append([f"**{title.get_text()}**", look.get_text()])
+    if not rows:
+        raise LookupError("the report says nowhere what to look for: has its page changed?")
+    return table(["picture", "what to look for"], rows)
 
 
 def sample_quality() -> str:
@@ -298,3 +320,70 @@ def _record() -> dict[str, Any]:
     text = (prepare.example() / "phantom_desc-brainseg_mixture.json").read_text()
     record: dict[str, Any] = json.loads(text)
     return record
+
+
+# Evidence -------------------------------------------------------------------------------------
+
+
+def evidence_about() -> str:
+    """On what the figures were measured."""
+    told = evidence_page.about(EVIDENCE)
+    peers = ", ".join(f"{name} {v}" for name, v in told["peers"].items())
+    return (
+        f"Measured on {told['date']} with brainseg {told['brainseg']}, Python {told['python']}"
+        f"{', ' + peers if peers else ''}, on one thread of: {told['processor']}.\n\n"
+    )
+
+
+def evidence_oasis() -> str:
+    """Tissues beside manual labels."""
+    return _evidence("tissues", "OASIS", "Dice GM+sulci", "Dice WM")
+
+
+def evidence_simulated() -> str:
+    """Tissues beside truths that come with an image."""
+    figures = evidence_page.read(EVIDENCE)
+    chosen = [f for f in evidence_page.area(figures, "tissues") if f.data != "OASIS"]
+    return evidence_page.section(chosen, "Dice GM")
+
+
+def evidence_mask() -> str:
+    """Brain masks."""
+    return _evidence("brain mask", None, "Dice")
+
+
+def evidence_anatomy() -> str:
+    """Regions of the anatomical table."""
+    figures = evidence_page.area(evidence_page.read(EVIDENCE), "anatomy")
+    names = {t.abbreviation: t.name for t in tables.ANATOMICAL.tissues}
+    names["CWM"] = "White matter of the cerebrum"
+    # A row a region reads better than a tool with many columns.
+    turned = [
+        replace(f, tool=names[f.measure.removeprefix("Dice ")], measure="Dice") for f in figures
+    ]
+    return evidence_page.section(turned, "Dice")
+
+
+def evidence_visits() -> str:
+    """Two scans of one person."""
+    return _evidence("two visits", None)
+
+
+def evidence_cost() -> str:
+    """Time and memory."""
+    return _evidence("cost", None)
+
+
+def evidence_robustness() -> str:
+    """Masks of spoiled scans."""
+    figures = evidence_page.area(evidence_page.read(EVIDENCE), "robustness")
+    turned = [
+        replace(f, tool=f.subject.partition(", ")[2], subject=f.subject.partition(", ")[0])
+        for f in figures
+    ]
+    return evidence_page.section(turned, "Dice")
+
+
+def _evidence(area: str, data: str | None, *measures: str) -> str:
+    figures = evidence_page.area(evidence_page.read(EVIDENCE), area, data)
+    return evidence_page.section(figures, *measures)

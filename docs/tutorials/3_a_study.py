@@ -17,6 +17,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+from PIL import Image
+
 work = Path("study")
 raw, out = work / "raw", work / "derivatives"
 shutil.rmtree(work, ignore_errors=True)
@@ -99,6 +102,16 @@ for row in rows:
             for c in ("scan", "group", "status", "verdict", "volume_GM", "volume_WM", "fraction_GM")
         )
     )
+
+# %%
+# The page shows a small picture of each scan, the worst first. They are files, too.
+
+figure, axes = plt.subplots(1, 4, figsize=(11, 3.4), layout="constrained")
+for panel, row in zip(axes, rows, strict=True):
+    scan = row["scan"]
+    panel.imshow(Image.open(out / scan / "anat" / f"{scan}_desc-contact_T1w.webp"))
+    panel.set_title(f"{scan}: {row['verdict']}", fontsize=9)
+    panel.axis("off")
 
 # %%
 # All columns are explained in ``group_T1w.json`` and in :doc:`/reference/outputs`. On a cluster the same lines run as a

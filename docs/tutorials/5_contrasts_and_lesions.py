@@ -46,7 +46,8 @@ alone = brainseg.segment(scan, affine=affine)
 both = brainseg.segment(scan, affine=affine, contrasts={"FLAIR": other})
 for name, found in (("T1w", alone), ("T1w + FLAIR", both)):
     grey = (found.to_nifti("three").get_fdata() == 2)[lesions].mean()
-    print(f"{name:12s} volumes {found.volumes}   lesion voxels called grey matter: {grey:.0%}")
+    volumes = ", ".join(f"{tissue} {ml:.0f} mL" for tissue, ml in found.volumes.items())
+    print(f"{name:12s} {volumes}; lesion voxels called grey matter: {grey:.0%}")
 
 # %%
 # With the FLAIR, what is bright in white matter and explained by no healthy tissue becomes the map of lesion candidates.
