@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from brainseg.io.bids import split_name
 from brainseg.io.derivatives import Target
 from brainseg.io.inputs import read_mask
 from brainseg.io.nifti import Scan
+from brainseg.io.sidecar import read_acquisition
 from brainseg.pipeline import SegmentedVolume, segment_volume
 from brainseg.qc.measure import summary
 from brainseg.qc.measure.subject import from_result
@@ -91,6 +92,7 @@ class Finished:
 def read(job: Job) -> Inputs:
     """Read the files of a job, and log what a reader should know of the scan."""
     scan = nifti.load(job.path, index=job.index)
+    scan = replace(scan, acquisition=read_acquisition(job.path))
     mask = None if job.mask is None else read_mask(job.mask, scan)
     contrasts = {name: nifti.load(path).volume for name, path in job.contrasts}
     seeds = None

@@ -12,6 +12,7 @@ from brainseg.config import SegmentConfig
 from brainseg.core.volume import Volume
 from brainseg.io import derivatives, grids
 from brainseg.io.nifti import Scan
+from brainseg.io.sidecar import UNTOLD, Acquisition
 from brainseg.pipeline import SegmentedVolume
 from brainseg.qc.measure import summary
 from brainseg.qc.measure.subject import from_result
@@ -68,7 +69,7 @@ def grid(shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, ...]:
 
 def head(
     *, noise: float = SD, air: float = 2.0, seed: int = 0, mask_scale: float = 1.0,
-    name: str = "sub-01_T1w.nii.gz", notes: tuple[str, ...] = (),
+    name: str = "sub-01_T1w.nii.gz", notes: tuple[str, ...] = (), acquisition: Acquisition = UNTOLD,
 ) -> tuple[Scan, SegmentedVolume]:  # fmt: skip
     """Return a scan with skull, scalp and air, and its segmentation.
 
@@ -115,7 +116,7 @@ def head(
     )
     volume = volume.with_data(volume.data * field)
     scan = Scan(volume, grids.grid_of(volume), Path("/home/someone/secret") / name, "0" * 64,
-                None, notes)  # fmt: skip
+                None, notes, acquisition)  # fmt: skip
     result = SegmentedVolume(
         volume,
         Extraction(mask, "network", 0.97),

@@ -254,6 +254,7 @@ def record(scan: Scan, result: SegmentedVolume, *, timed: bool = True) -> dict[s
         "seeded": result.seeded,
         "contrasts": list(result.fit.contrasts),
         "input": {"name": scan.path.name, "sha256": scan.sha256},
+        "acquisition": scan.acquisition.known(),
         "versions": versions(),
     }
     if result.fit.lesions is not None:

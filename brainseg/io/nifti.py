@@ -31,9 +31,9 @@ from brainseg.io.grids import (
     times,
     to_canonical,
 )
+from brainseg.io.sidecar import UNTOLD, Acquisition
 
-# 640^3: more than any head scan (0.4 mm isotropic), and 1 GB as float32.
-MAX_VOXELS = 640**3
+MAX_VOXELS = 640**3  # more than any head scan (0.4 mm isotropic), and 1 GB as float32
 MIN_SIDE = 5
 # Beyond this a value is no measurement, and float32 sums over 10^8 voxels would overflow.
 LARGEST = 1e30
@@ -62,6 +62,8 @@ class Scan:
         Where the voxels were finite; None when all were.
     notes : tuple of str
         What a reader should know of the input, for example a q/sform disagreement.
+    acquisition : Acquisition
+        What its sidecar tells, where that was read.
     """
 
     volume: Volume
@@ -70,6 +72,7 @@ class Scan:
     sha256: str
     finite: NDArray[np.bool_] | None
     notes: tuple[str, ...]
+    acquisition: Acquisition = UNTOLD
 
 
 def load(path: Path, *, index: int | None = None) -> Scan:

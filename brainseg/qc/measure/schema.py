@@ -50,6 +50,7 @@ class Record(TypedDict):
     seed: int
     zero: NotRequired[float]
     input: _Input
+    acquisition: NotRequired[dict[str, float]]
     versions: dict[str, str]
     seconds: NotRequired[dict[str, float]]
 

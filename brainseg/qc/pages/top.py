@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from brainseg.qc.draw.pictures import data_uri
 from brainseg.qc.measure.subject import Subject
 from brainseg.qc.measure.summary import Summary
 from brainseg.qc.measure.verdict import Verdict
-from brainseg.qc.measure.volumes import NO_SIDES
+from brainseg.qc.measure.volumes import LESIONS, NO_SIDES, TIV
 from brainseg.tissues.tables import THREE
+
+# What the sidecar tells: its key, our name, and the unit with its factor from that of BIDS.
+ACQUISITION = (
+    ("MagneticFieldStrength", "Field strength", "T", 1.0),
+    ("RepetitionTime", "Repetition time (TR)", "ms", 1000.0),
+    ("EchoTime", "Echo time (TE)", "ms", 1000.0),
+    ("InversionTime", "Inversion time (TI)", "ms", 1000.0),
+    ("FlipAngle", "Flip angle", "°", 1.0),
+)
 
 
 @dataclass(frozen=True)
 class VolumeRow:
-    """A volume in mL, as a share of the brain mask, with the standard error of the fit in mL."""
+    """A volume in mL, its share of the brain mask if it is a part, and the fit's error in mL."""
 
     name: str
     ml: float
-    share: float
+    share: float | None = None
     error: float | None = None
+
+
+@dataclass(frozen=True)
+class Class:
+    """A tissue of the table that was asked for: its volume in mL and as a share of the mask."""
+
+    name: str
+    colour: str
+    ml: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -33,8 +52,10 @@ class Top:
     glance : str
         Data URI of the small picture.
     volumes : tuple of VolumeRow
-    shape, zooms : str
-        Of the scan's grid.
+    classes : tuple of Class
+        Empty where they are the three tissues that stand in `volumes` already.
+    facts : tuple of (name, text)
+        Of the scan: its grid, and what its sidecar tells.
     sides_known : bool
         Whether the header says which side is left.
     seconds : mapping of str to float
@@ -44,8 +65,8 @@ class Top:
     verdict: Verdict
     glance: str
     volumes: tuple[VolumeRow, ...]
-    shape: str
-    zooms: str
+    classes: tuple[Class, ...]
+    facts: tuple[tuple[str, str], ...]
     sides_known: bool
     seconds: Mapping[str, float]
 
@@ -55,15 +76,15 @@ def top(subject: Subject, summary: Summary, small: bytes) -> Top:
     return Top(
         verdict=summary.verdict,
         glance=data_uri("webp", small),
-        volumes=_volumes(subject),
-        shape=" × ".join(str(n) for n in subject.volume.shape),
-        zooms=" × ".join(f"{z:.3g}" for z in subject.volume.zooms),
+        volumes=_volumes(subject, summary),
+        classes=() if subject.table == THREE else _classes(subject),
+        facts=tuple(_facts(subject)),
         sides_known=not any(NO_SIDES in w for w in subject.record["warnings"]),
         seconds=dict(subject.record.get("seconds", {})),
     )
 
 
-def _volumes(subject: Subject) -> tuple[VolumeRow, ...]:
+def _volumes(subject: Subject, summary: Summary) -> tuple[VolumeRow, ...]:
     volumes = subject.volumes_ml
     total = sum(volumes.values())
     names = {t.abbreviation: t.name for t in THREE.tissues}
@@ -72,4 +93,31 @@ def _volumes(subject: Subject) -> tuple[VolumeRow, ...]:
     brain = volumes["GM"] + volumes["WM"]
     rows.append(VolumeRow("Brain (grey + white)", brain, brain / total))
     rows.append(VolumeRow("Brain mask", total, 1.0))
+    measured = {row.structure: row for row in summary.volumes}
+    rows.append(VolumeRow("Intracranial (estimate)", measured[TIV].volume_ml))
+    if LESIONS in measured:
+        found = measured[LESIONS]
+        rows.append(VolumeRow(f"Lesion candidates ({found.count})", found.volume_ml))
     return tuple(rows)
+
+
+def _classes(subject: Subject) -> tuple[Class, ...]:
+    sums = subject.responsibilities.sum(axis=0, dtype=float)
+    unit = subject.volume.voxel_volume
+    return tuple(
+        Class(f"{t.index} {t.name}", t.colour, float(n) * unit, float(n / sums.sum()))
+        for t, n in zip(subject.table.tissues, sums, strict=True)
+    )
+
+
+def _facts(subject: Subject) -> Iterable[tuple[str, str]]:
+    volume = subject.volume
+    yield "Voxels", " × ".join(str(n) for n in volume.shape)
+    yield "Voxel size", " × ".join(f"{z:.3g}" for z in volume.zooms) + " mm"
+    told = subject.record.get("acquisition", {})
+    for key, name, unit, factor in ACQUISITION:
+        if key in told:
+            yield name, f"{told[key] * factor:.4g} {unit}"
+    contrasts = list(subject.record.get("contrasts", ()))
+    if contrasts:
+        yield "Segmented with", ", ".join(contrasts)

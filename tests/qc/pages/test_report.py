@@ -15,11 +15,13 @@ from PIL import Image
 from qc_heads import head, outputs_of, page_of, record
 
 import brainseg
+from brainseg.io.sidecar import Acquisition
 from brainseg.mixture import Histogram
 from brainseg.qc.draw import charts, mosaic, pictures, stages
 from brainseg.qc.draw.panels import Drawing
 from brainseg.qc.draw.sprites import MOST, sprites, steps
 from brainseg.qc.measure.subject import from_result
+from brainseg.qc.measure.summary import summarise
 from brainseg.tissues.tables import ANATOMICAL, SIX, THREE
 
 
@@ -81,6 +83,53 @@ def test_volumes_and_shares(html, made):
     for ml in made[1].volumes_ml.values():
         assert f'<td class="n">{ml:.0f} <span' in html
         assert f"{100 * ml / total:.1f} %" in html
+
+
+def card_of(scan, result):
+    page = page_of(scan, result)
+    return page[page.index('<header class="top">') : page.index("</header>")]
+
+
+def test_the_card_tells_the_scan_and_every_class_of_the_table():
+    told = Acquisition(MagneticFieldStrength=3.0, EchoTime=0.00298, InversionTime=0.9)
+    scan, result = head(acquisition=told)
+    card = card_of(scan, result)
+    facts = dict(re.findall(r'<tr><th scope="row">([^<]+)</th><td>([^<]+)</td></tr>', card))
+    assert facts == {
+        "Voxels": "88 × 104 × 88",
+        "Voxel size": "2 × 2 × 2 mm",
+        "Field strength": "3 T",
+        "Echo time (TE)": "2.98 ms",
+        "Inversion time (TI)": "900 ms",
+    }
+    sums = result.fit.responsibilities.sum(axis=0, dtype=float) * 8 / 1000
+    for tissue, ml in zip(SIX.tissues, sums, strict=True):
+        assert f'{tissue.index} {tissue.name}</th><td class="n">{ml:.0f}</td>' in card
+    measured = summarise(from_result(scan, result, record(scan, result)))
+    tiv = next(row for row in measured.volumes if row.structure == "tiv")
+    assert f'Intracranial (estimate)</th><td class="n">{tiv.volume_ml:.0f}</td>' in card
+    assert "Lesion" not in card
+
+
+def test_the_card_tells_lesions_with_their_number_and_no_class_twice():
+    scan, result = head()
+    lesions = np.zeros(result.fit.labels.size, np.float32)
+    lesions[20_000:20_003] = 1.0
+    fit = dataclasses.replace(result.fit, lesions=lesions)
+    three = dataclasses.replace(
+        fit, responsibilities=fit.fractions, labels=fit.three_labels, mixture=_Three
+    )
+    card = card_of(scan, dataclasses.replace(result, fit=three, table=THREE))
+    # Three voxels of 8 cubic mm in a row.
+    assert 'Lesion candidates (1)</th><td class="n">0.02</td>' in card
+    assert "Classes" not in card
+
+
+class _Three:
+    weights_ = np.array([0.2, 0.4, 0.4])
+    means_ = np.array([[40.0], [75.0], [105.0]])
+    covariances_ = np.full((3, 1, 1), 50.0)
+    history_, converged_, n_iter_ = (-4.6, -4.4, -4.3), True, 3
 
 
 def test_markup_in_names_and_warnings_is_text():
