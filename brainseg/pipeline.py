@@ -58,6 +58,9 @@ class SegmentedVolume:
         The fit started from voxels whose tissue the user knew.
     agreement : Agreement
         How far mask and tissues agree with the head network's map.
+    regions : ndarray of uint8, shape (n_mask,), or None
+        Where the spatial prior expects each part of the brain, by the labels of `ANATOMICAL`; None
+        without one.
     """
 
     volume: Volume
@@ -69,6 +72,7 @@ class SegmentedVolume:
     flair: NDArray[np.float32] | None = None
     seeded: bool = False
     agreement: Agreement = NO_MAP
+    regions: NDArray[np.uint8] | None = None
 
     @property
     def mask(self) -> BoolArray:
@@ -191,6 +195,7 @@ def segment_volume(
         channels.get("FLAIR") if seeds is None else None,
         seeds is not None,
         agreement,
+        _most_probable(atlas),
     )
 
 
@@ -236,6 +241,15 @@ def _compare(
     return agreement.with_tissues(
         result_checks.compare_tissues(seen, mask, fit.fractions, volume.zooms)
     )
+
+
+def _most_probable(prior: NDArray[np.float32] | None) -> NDArray[np.uint8] | None:
+    """Return the most probable part of the brain; grey and white of the cerebellum are one."""
+    if prior is None:
+        return None
+    parts = np.concatenate([prior[:5], prior[5:].sum(axis=0, keepdims=True)])
+    regions: NDArray[np.uint8] = (parts.argmax(axis=0) + 1).astype(np.uint8)
+    return regions
 
 
 def _fit_options(config: SegmentConfig) -> FitOptions:

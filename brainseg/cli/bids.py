@@ -253,7 +253,7 @@ def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
 
 def _execute(args: argparse.Namespace, planned: list[Planned]) -> dict[str, Outcome]:
     """Do what is planned, and say what became of it."""
-    from brainseg.batch import reports, study
+    from brainseg.batch import citation, reports, study
     from brainseg.batch.work import bytes_needed, process
 
     work: Callable[[Any], Any] = reports.remake if args.report_only else process
@@ -278,6 +278,7 @@ def _execute(args: argparse.Namespace, planned: list[Planned]) -> dict[str, Outc
         finally:
             try:
                 study.write_summary(args.out, teller.outcomes)
+                citation.write(args.out)
             except BrainsegError as error:
                 # On a full disk the table below is what remains.
                 log.warning("no summary was written: %s", error)
@@ -294,7 +295,7 @@ def _scratch(folder: Path | None) -> Path | None:
 
 
 def _group(args: argparse.Namespace) -> int:
-    from brainseg.batch import cohort, group, memory, norms
+    from brainseg.batch import citation, cohort, group, memory, norms
     from brainseg.qc.pages import group as page
     from brainseg.qc.review import ratings
 
@@ -329,6 +330,7 @@ def _group(args: argparse.Namespace) -> int:
     written += [
         *group.write_table(args.out, rows, found),
         page.write(args.out, rows, adjusted=found.adjusted),
+        *citation.write(args.out),
     ]
     for path in written:
         log.info("wrote %s", path)

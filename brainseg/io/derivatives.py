@@ -21,10 +21,14 @@ from brainseg.io.grids import Grid
 from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
 from brainseg.pipeline import SegmentedVolume
-from brainseg.tissues.tables import THREE, TissueTable
+from brainseg.tissues.tables import ANATOMICAL, THREE, TissueTable
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
 PARTS = 65535
+REGIONS = (
+    "Where the spatial prior (head atlas and head network) expects each part of the brain: what "
+    "the fit of the tissues began with, no parcellation by this scan's intensities"
+)
 # What the name of an output has after the prefix; a new run clears what an old one left by it.
 # A phantom's truth, `seg-true*`, lies in the same folder and stays.
 ENDING = re.compile(
@@ -307,6 +311,9 @@ def _images(target: Target, grid: Grid, result: SegmentedVolume) -> dict[str, En
         files[f"label-{tissue.abbreviation}_probseg.nii.gz"] = partial(
             probability, result.fit.fractions[:, k]
         )
+    if result.regions is not None:
+        regions = masking.scatter(result.regions, result.mask)
+        files["seg-regions_dseg.nii.gz"] = partial(label, regions)
     if result.fit.lesions is not None:
         files["label-L_probseg.nii.gz"] = partial(probability, result.fit.lesions)
     return files
@@ -333,6 +340,9 @@ def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
         texts[f"label-{tissue.abbreviation}_probseg.json"] = to_json(
             base | brain_only | {"Description": f"{tissue.name}, share of each voxel"}
         )
+    if result.regions is not None:
+        texts["seg-regions_dseg.json"] = to_json(base | brain_only | {"Description": REGIONS})
+        texts["seg-regions_dseg.tsv"] = label_table(ANATOMICAL)
     if result.fit.lesions is not None:
         told = (
             "Lesion candidates: bright on FLAIR, in white matter, and explained by no healthy "

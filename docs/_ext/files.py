@@ -18,6 +18,9 @@ MEANINGS = (
     (r"label-(CSF|GM|WM)_probseg\.nii\.gz", "label-{CSF,GM,WM}_probseg.nii.gz",
      "Share of each of the three in every voxel, partial volume counted. **The volume of grey "
      "matter is the sum of `label-GM`**, times the voxel's volume", ALWAYS),
+    (r"seg-regions_dseg\.nii\.gz", "seg-regions_dseg.nii.gz",
+     "Where the spatial prior expects each part of the brain: to check that atlas and network lie "
+     "on this head, not a parcellation", "with `--prior atlas`"),
     (r"seg-[a-z0-9]+_dseg\.nii\.gz", "seg-six_dseg.nii.gz",
      "Label map of the table of `--tissues`; see [Tissues](tissues.md)", ALWAYS),
     (r"seg-[a-z0-9]+_label-\w+_probseg\.nii\.gz", "seg-six_label-*_probseg.nii.gz",

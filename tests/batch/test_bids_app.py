@@ -40,6 +40,9 @@ def test_both_forms_do_the_study_and_give_the_same_bytes(
     assert (first / "sub-02/ses-a/anat/sub-02_ses-a_run-1_dseg.nii.gz").exists()
     assert (first / "sub-01/anat/sub-01_seg-six_label-CSFGM_probseg.nii.gz").exists()
     assert tree(first) == tree(second)
+    # No bias field and no prior were asked for: one article is named.
+    assert (first / "logs/CITATION.bib").read_text().count("@article{") == 1
+    assert "All scans: " in (first / "logs/CITATION.md").read_text()
     assert main([str(heads), str(first), "group", *QUICK]) == 0
     with (first / "group_T1w.tsv").open() as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))

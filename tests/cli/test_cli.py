@@ -19,6 +19,7 @@ from brainseg.evaluation.phantom import Phantom, make_phantom
 ENDINGS = {
     "desc-brain_mask.nii.gz", "desc-brain_mask.json", "desc-preproc_T1w.nii.gz",
     "desc-preproc_T1w.json", "seg-six_dseg.nii.gz", "seg-six_dseg.tsv", "seg-six_dseg.json",
+    "seg-regions_dseg.nii.gz", "seg-regions_dseg.tsv", "seg-regions_dseg.json",
     "dseg.nii.gz", "dseg.tsv", "dseg.json", "desc-brainseg_mixture.json",
 } | {
     f"{which}_probseg.{kind}"

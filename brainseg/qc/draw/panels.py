@@ -15,7 +15,7 @@ from brainseg.qc.draw.mosaic import Mosaic
 from brainseg.qc.draw.pictures import Bytes
 from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.subject import Subject
-from brainseg.tissues.tables import THREE
+from brainseg.tissues.tables import ANATOMICAL, THREE
 
 MASK_COLOUR = "#ffd23f"
 OUTER_COLOUR = "#ff8c1a"
@@ -125,6 +125,9 @@ def panels(subject: Subject, around: Surroundings, pool: Executor) -> list[Panel
     ]
     if not subject.even:
         makers += [_bias, _correction]
+    regions = subject.regions
+    if regions is not None:
+        makers.append(lambda d: _regions(d, regions))
     lesions = subject.lesions
     if lesions is not None:
         makers.append(lambda d: _lesions(d, lesions))
@@ -290,6 +293,24 @@ def _correction(d: Drawing) -> Panel:
         "Slices of the brain before and after correction of the bias field.",
         m,
         d.anatomy(m),
+    )
+
+
+def _regions(d: Drawing, regions: Bytes) -> Panel:
+    m = d.planes
+    layer = m.draw_samples(d.index, regions, lambda s: s, smooth=False)
+    return Panel(
+        "regions",
+        "Regions of the spatial prior",
+        "Where head atlas and head network expect each part of the brain: brain stem, cerebellum "
+        "and deep grey matter should lie on their anatomy. The map is smooth and knows no fold; "
+        "the tissues above come from the intensities, too.",
+        d.anatomy(m),
+        "Slices of the brain, coloured with the regions that the spatial prior expects.",
+        m,
+        pictures.png_layer(layer, [pictures.rgb(t.colour) for t in ANATOMICAL.tissues]),
+        tuple(Key(t.colour, t.name) for t in ANATOMICAL.tissues),
+        blend=True,
     )
 
 

@@ -54,6 +54,10 @@ def read_subject(target: Target, scan: Scan) -> Subject:
     lesions = None
     if "lesion_candidates_ml" in record:
         lesions = stacked(["label-L_probseg.nii.gz"])[:, 0]
+    regions = None
+    if target.path("seg-regions_dseg.nii.gz").exists():
+        expected, _ = nifti.load_labels(target.path("seg-regions_dseg.nii.gz"), reference=scan)
+        regions = extract(expected.data, mask).astype(np.uint8)
     labels, _ = nifti.load_labels(target.path(f"{seg}_dseg.nii.gz"), reference=scan)
     return Subject(
         name=scan.path.name,
@@ -69,6 +73,7 @@ def read_subject(target: Target, scan: Scan) -> Subject:
         zero=zero,
         record=record,
         lesions=lesions,
+        regions=regions,
     )
 
 

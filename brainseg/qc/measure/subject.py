@@ -44,6 +44,8 @@ class Subject:
     flair : ndarray of float32, shape (I, J, K), or None
     contrasts : mapping of name to ndarray of float32, shape (n_mask,)
         Corrected intensities of further contrasts inside the mask, as the mixture saw them.
+    regions : ndarray of uint8, shape (n_mask,), or None
+        As of `brainseg.pipeline.SegmentedVolume`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Subject:
     lesions: Array | None = None
     flair: Array | None = None
     contrasts: Mapping[str, Array] = field(default_factory=dict)
+    regions: NDArray[np.uint8] | None = None
 
     @cached_property
     def index(self) -> NDArray[np.int32]:
@@ -118,4 +121,5 @@ def from_result(scan: Scan, result: SegmentedVolume, record: Mapping[str, Any]) 
         lesions=result.fit.lesions,
         flair=result.flair,
         contrasts=result.fit.contrasts,
+        regions=result.regions,
     )

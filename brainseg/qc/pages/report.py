@@ -13,7 +13,7 @@ from brainseg.qc.draw.panels import MASK_COLOUR, Panel, contact, panels
 from brainseg.qc.draw.sprites import Sprites, sprites
 from brainseg.qc.measure.levels import SYMBOLS
 from brainseg.qc.measure.subject import Subject
-from brainseg.qc.measure.summary import Summary
+from brainseg.qc.measure.summary import Summary, warnings_of
 from brainseg.qc.pages import sections
 from brainseg.qc.pages.sections import Methods, Mixture, Numbers, Picture, RatingForm, Slices
 from brainseg.qc.pages.top import Top, top
@@ -31,7 +31,7 @@ from brainseg.tissues.tables import THREE, Tissue
 SHORT = {
     "mask": "Mask", "background": "Air", "tissues": "Tissues", "three": "Borders",
     "probabilities": "Maps", "bias": "Bias", "correction": "Corrected",
-    "lesions": "Lesions", "uncertainty": "Uncertainty",
+    "regions": "Regions", "lesions": "Lesions", "uncertainty": "Uncertainty",
 }  # fmt: skip
 # NiiVue unpacks WebAssembly from its own text and, on the review server, reads the full-size files.
 NIIVUE_POLICY = " 'wasm-unsafe-eval'; connect-src 'self' data: blob:; worker-src blob:"
@@ -52,6 +52,8 @@ class Page:
     slices : Slices
     mixture : Mixture
     numbers : Numbers
+    warnings : tuple of str
+        What the steps had to report, each once.
     methods : Methods
     form : RatingForm
     mask_colour : str
@@ -70,6 +72,7 @@ class Page:
     slices: Slices
     mixture: Mixture
     numbers: Numbers
+    warnings: tuple[str, ...]
     methods: Methods
     form: RatingForm
     mask_colour: str
@@ -111,6 +114,7 @@ def _page(
         slices=sections.slices(subject, sheets, niivue),
         mixture=sections.mixture(subject),
         numbers=sections.numbers(summary.quality),
+        warnings=tuple(warnings_of(subject)),
         methods=sections.describe(subject),
         form=RatingForm(split_name(Path(subject.name))[0]),
         mask_colour=MASK_COLOUR,

@@ -86,7 +86,14 @@ def test_a_failed_scan_is_listed_with_its_reason_and_is_in_no_strip(tmp_path):
     page = group.gather(tmp_path, rows)
     assert [s.scan for s in page.without] == ["sub-bad"]
     assert all(len(s.values) == 10 for s in page.strips)
-    assert "no brain &lt;was&gt; found" in group.render(page)
+    html = group.render(page)
+    errors = html[html.index('<h2 id="errors">') : html.index("<h2>Outliers</h2>")]
+    assert "no brain &lt;was&gt; found" in errors
+
+
+def test_a_study_without_errors_says_so(page):
+    errors = page[page.index('<h2 id="errors">') : page.index("<h2>Outliers</h2>")]
+    assert "every scan has a result" in errors
 
 
 def test_a_volume_that_is_odd_within_the_study_is_listed_with_its_z(tmp_path):

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import brainseg
 from brainseg.io.sidecar import Acquisition
 from brainseg.mixture import Histogram
 from brainseg.qc.draw import charts, mosaic, pictures, stages
-from brainseg.qc.draw.panels import Drawing
+from brainseg.qc.draw.panels import Drawing, panels
 from brainseg.qc.draw.sprites import MOST, sprites, steps
 from brainseg.qc.measure.subject import from_result
 from brainseg.qc.measure.summary import summarise
@@ -66,7 +67,7 @@ def test_everything_that_was_asked_for_is_there(html):
     parts = re.findall(r'<section id="([a-z]+)"', html)
     assert parts == [
         "mask", "background", "tissues", "three", "probabilities", "bias", "correction",
-        "uncertainty", "browser", "mixture", "numbers", "methods", "rate",
+        "uncertainty", "browser", "mixture", "numbers", "errors", "methods", "rate",
     ]  # fmt: skip
     assert "Neurological</strong> convention" in html
     for tissue in THREE.tissues:
@@ -83,6 +84,29 @@ def test_volumes_and_shares(html, made):
     for ml in made[1].volumes_ml.values():
         assert f'<td class="n">{ml:.0f} <span' in html
         assert f"{100 * ml / total:.1f} %" in html
+
+
+def test_warnings_have_a_section_that_is_never_silent():
+    page = page_of(*head(notes=("q and s disagree <here>", "q and s disagree <here>")))
+    errors = page[page.index('<section id="errors"') :].split("</section>")[0]
+    assert errors.count("<li>q and s disagree &lt;here&gt;</li>") == 1
+    assert "None: no step" in page_of(*head())
+
+
+def test_the_regions_of_the_prior_are_drawn_where_there_is_one():
+    scan, result = head()
+    regions = np.ones(result.fit.labels.size, np.uint8)
+    regions[result.fit.labels == 6] = 5
+    placed = dataclasses.replace(result, regions=regions)
+    subject = from_result(scan, placed, record(scan, placed))
+    with ThreadPoolExecutor(1) as pool:
+        drawn = {p.name: p for p in panels(subject, summarise(subject).around, pool)}
+    layer = Image.open(io.BytesIO(base64.b64decode(drawn["regions"].overlay.split(",")[1])))
+    # Labels 1 and 5 in the colours of the anatomical table.
+    colours = {c[:3] for _, c in layer.convert("RGBA").getcolors() if c[3]}
+    assert colours == {pictures.rgb(ANATOMICAL.tissues[n].colour) for n in (0, 4)}
+    assert [k.text for k in drawn["regions"].legend] == [t.name for t in ANATOMICAL.tissues]
+    assert 'id="regions"' not in page_of(scan, result)
 
 
 def card_of(scan, result):
