@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from brainseg.config import CONTRASTS, SegmentConfig
+from brainseg.config import CONTRASTS, SegmentConfig, usual_tissues
 from brainseg.core.metrics import Agreement, compare
 from brainseg.core.volume import Array, BoolArray
 from brainseg.errors import DataError, UsageError
@@ -172,6 +172,8 @@ def _config(config: SegmentConfig | None, options: dict[str, Any]) -> SegmentCon
             raise UsageError(f"`{name}`: no such option; there are {', '.join(known)}")
     if isinstance(options.get("tissues"), int):
         options["tissues"] = str(options["tissues"])
+    if config is None and "prior" in options:
+        options.setdefault("tissues", usual_tissues(options["prior"]))
     return replace(config or SegmentConfig(), **options)
 
 

@@ -11,7 +11,7 @@ MASKS = ("auto", "none", "file")
 ROUTES = ("fused", "network", "atlas", "deepbet")
 BIAS = ("em", "n4", "none")
 PRIORS = ("atlas", "tied", "none", "cohort")
-TABLES = ("six", "three", "anatomical")
+TABLES = ("six", "three", "intensity")
 CONTRASTS = ("T2w", "FLAIR", "PDw")
 FAMILIES = ("gaussian", "student", "rician")
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -50,7 +50,7 @@ class SegmentConfig:
     brain_extraction : str
         Route of ``auto``: ``fused``, ``network``, ``atlas`` or ``deepbet``.
     tissues : str
-        Name of a tissue table or a number of classes.
+        Name of a tissue table or a number of classes. ``six`` rest on ``prior="atlas"``.
     bias : str
         ``em`` estimates the field together with the mixture, ``n4`` before it, ``none`` not at all.
     prior : str
@@ -85,8 +85,11 @@ class SegmentConfig:
         n_classes = count_classes(self.tissues)
         if self.smooth is not None and not 0 <= self.smooth <= 10:
             raise UsageError(f"`smooth`: {self.smooth} is outside 0 to 10; 0 switches it off")
-        if self.tissues == "anatomical" and self.prior != "atlas":
-            raise UsageError("`tissues`: anatomical rests on the atlas; leave `prior` at atlas")
+        if self.tissues in ("six", "6") and self.prior != "atlas":
+            raise UsageError(
+                f"`prior`: {self.prior} knows no anatomy, which `tissues` six rest on; use "
+                "`tissues` intensity or three, or leave `prior` at atlas"
+            )
         if (self.cohort is None) != (self.prior != "cohort"):
             raise UsageError("`prior`: a cohort's mixture and no other prior belong together")
         if self.cohort is not None and len(self.cohort.means) != n_classes:
@@ -98,6 +101,11 @@ class SegmentConfig:
             raise UsageError(f"`seed`: {self.seed} is negative; use 0 or more")
         if self.threads < 1:
             raise UsageError(f"`threads`: {self.threads} is too few; use 1 or more")
+
+
+def usual_tissues(prior: str) -> str:
+    """Return the table where none is named: six rest on a map of the head."""
+    return "six" if prior == "atlas" else "intensity"
 
 
 def count_classes(tissues: str) -> int:

@@ -59,7 +59,7 @@ class SegmentedVolume:
     agreement : Agreement
         How far mask and tissues agree with the head network's map.
     regions : ndarray of uint8, shape (n_mask,), or None
-        Where the spatial prior expects each part of the brain, by the labels of `ANATOMICAL`; None
+        Where the spatial prior expects each part of the brain, by the labels of `SIX`; None
         without one.
     """
 
@@ -289,10 +289,10 @@ def _without_missing(brain: Extraction, volume: Volume) -> Extraction:
 
 def _without_atlas(table: TissueTable) -> str:
     """Say that the tissues rest on intensities alone, or refuse where they cannot."""
-    if table.name == "anatomical":
+    if table.name == "six":
         raise DataError(
-            "the head atlas could not be placed on this scan, and anatomical tissues rest on it; "
-            "is the whole head in view? Otherwise use `tissues` six"
+            "the head atlas could not be placed on this scan, and the six tissues rest on it; is "
+            "the whole head in view? Otherwise use `tissues` three or intensity"
         )
     return "the head atlas could not be placed; tissues rest on intensities alone"
 

@@ -183,14 +183,12 @@ def extraction(args: argparse.Namespace, *, name: str, route: str) -> Figures:
 
 
 def anatomy(args: argparse.Namespace, *, name: str) -> Figures:
-    """Compare the table `anatomical` of a whole head with an automatic parcellation."""
+    """Compare the six tissues of a whole head with an automatic parcellation."""
     folder = args.data / "anatomy"
     with tempfile.TemporaryDirectory() as scratch:
-        brainseg.segment(folder / f"{name}_T1w.nii.gz", tissues="anatomical").save(
-            scratch, report=False
-        )
+        brainseg.segment(folder / f"{name}_T1w.nii.gz").save(scratch, report=False)
         found = compare_files(
-            Path(scratch) / f"{name}_seg-anatomical_dseg.nii.gz",
+            Path(scratch) / f"{name}_seg-six_dseg.nii.gz",
             folder / f"{name}_muse.nii.gz",
             None,
             schemes=(None, "muse"),

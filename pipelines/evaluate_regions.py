@@ -1,10 +1,10 @@
-"""Judge the six anatomical tissues on real heads with parcellations.
+"""Judge the six tissues on real heads with parcellations.
 
     python pipelines/evaluate_regions.py --data ../shared/data [--heads fs001 nc01] [--cache DIR]
 
-For each head of ``anatomy/``: Dice of the labels of ``--tissues anatomical`` with its automatic
+For each head of ``anatomy/``: Dice of the labels with its automatic
 parcellation, Dice of the spatial prior alone (its largest class), and what the prior's check said.
-Then how far CSF, grey and white matter of ``anatomical`` and ``three`` are apart, which is to be
+Then how far CSF, grey and white matter of ``six`` and ``three`` are apart, which is to be
 nothing: they are one fit. Masks are the default route's. The conventions of the parcellations
 differ: MUSE counts the peduncles to the cerebellum, FreeSurfer to the stem.
 """
@@ -68,10 +68,10 @@ def main() -> None:
                     table=tables.table(name),
                     spatial_prior=prior,
                 )
-                for name in ("three", "anatomical")
+                for name in ("three", "six")
             }
             labels = np.zeros(mask.shape, np.uint8)
-            labels[mask] = fits["anatomical"].labels
+            labels[mask] = fits["six"].labels
             ours = [dice(labels == code, case.truth[r]) for r, code in LABELS.items()]
             alone = dict(zip(REGIONS, scores(case, prior, mask), strict=True))
             for kind, row in (("labels", ours), ("prior", [alone[r] for r in LABELS])):

@@ -25,8 +25,8 @@ BASELINE = Path(__file__).resolve().parents[1] / "data" / "regression_baseline.j
 # The whole path once; then, cheaply, the fits that other options lead to.
 CASES: dict[str, dict[str, str]] = {
     "defaults": {},
-    "given mask, no atlas": {"mask": "file", "prior": "tied"},
-    "maximum likelihood": {"mask": "file", "prior": "none", "bias": "none"},
+    "given mask, no atlas": {"mask": "file", "prior": "tied", "tissues": "intensity"},
+    "maximum likelihood": {"mask": "file", "prior": "none", "bias": "none", "tissues": "intensity"},
     "three tissues, N4": {"mask": "file", "prior": "tied", "tissues": "three", "bias": "n4"},
 }
 

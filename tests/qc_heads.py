@@ -19,7 +19,7 @@ from brainseg.qc.measure.subject import from_result
 from brainseg.qc.measure.summary import summarise
 from brainseg.qc.pages import report
 from brainseg.tissues.fit import TissueFit
-from brainseg.tissues.tables import SIX
+from brainseg.tissues.tables import INTENSITY
 
 SHAPE, ZOOMS = (88, 104, 88), (2.0, 2.0, 2.0)
 MEANS = np.array([30.0, 48.0, 66.0, 80.0, 96.0, 110.0])
@@ -101,7 +101,7 @@ def head(
     resp = np.exp(log - log.max(axis=1, keepdims=True))
     resp = (resp / resp.sum(axis=1, keepdims=True)).astype(np.float32)
     field = np.exp(0.1 * y / 82).astype(np.float32)
-    fractions = resp @ np.eye(3, dtype=np.float32)[list(SIX.parents)]
+    fractions = resp @ np.eye(3, dtype=np.float32)[list(INTENSITY.parents)]
     fit = TissueFit(
         responsibilities=resp,
         labels=(resp.argmax(axis=1) + 1).astype(np.uint8),
@@ -120,9 +120,9 @@ def head(
     result = SegmentedVolume(
         volume,
         Extraction(mask, "network", 0.97),
-        SIX,
+        INTENSITY,
         fit,
-        SegmentConfig(),
+        SegmentConfig(tissues="intensity"),
         {"Brain mask": 1.2},
         agreement=AGREES,
     )

@@ -14,6 +14,7 @@ from brainseg.core.volume import BoolArray, Volume
 FAINT = 2e-3
 """Added to both maps before they are pooled: what one of them never saw is improbable, not
 impossible."""
+STAND_IN = "the head atlas could not be placed; the network's map of the head stands in for it"
 UNCHECKED = "the place of the head atlas could not be checked by the network: {}"
 
 
@@ -50,17 +51,18 @@ def spatial_prior(
     Returns
     -------
     prior : ndarray of float32, shape (7, n_mask), or None
-        In the order of `brainseg.atlas.head_atlas.BRAIN`; None where the atlas does not meet the
-        mask. The atlas alone where the network's map is none of a head.
+        In the order of `brainseg.atlas.head_atlas.BRAIN`. The atlas alone where the network's map
+        is none of a head; the map alone where the atlas does not meet the mask; None where both
+        fail.
     note : str
         What a reader should know; empty where the two agree. A check that cannot be made is told.
     """
     atlas = place_atlas(volume, mask, start=start, threads=threads)
-    if atlas is None:
-        return None, ""
     if seen is None:
-        return atlas, UNCHECKED.format(doubt)
+        return atlas, "" if atlas is None else UNCHECKED.format(doubt)
     ours = regions(seen, volume, mask)
+    if atlas is None:
+        return pooled(ours, ours), STAND_IN
     agreement = map_checks.agreement(ours, atlas)
     prior = pooled(atlas, ours)
     if agreement >= map_checks.LEAST_AGREEMENT:

@@ -225,12 +225,18 @@ def _participant(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
     """Say what is to be done with each scan, and why; writes nothing."""
     from brainseg.batch import cohort, study
+    from brainseg.config import usual_tissues
 
     config = segment_config(args, threads=1)
     if args.cohort_prior is not None:
         if args.contrasts:
             raise UsageError("--cohort-prior: speaks of the T1w alone; leave out --contrasts")
-        config = replace(config, prior="cohort", cohort=cohort.read_prior(args.cohort_prior))
+        config = replace(
+            config,
+            prior="cohort",
+            cohort=cohort.read_prior(args.cohort_prior),
+            tissues=args.tissues or usual_tissues("cohort"),
+        )
     tasks = study.make_tasks(
         found,
         args.out,

@@ -81,9 +81,10 @@ def add_segment_options(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--tissues",
-        default="six",
         metavar="N|NAME",
-        help="six, three, anatomical, or a number of intensity classes (default: six)",
+        help="six: CSF, cortical grey, white, deep grey, brain stem, cerebellum; three: CSF, grey, "
+        "white; intensity: six classes of intensity; or a number of such classes (default: six; "
+        "intensity with another prior than the atlas)",
     )
     parser.add_argument(
         "--bias",
@@ -122,13 +123,13 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 def segment_config(args: argparse.Namespace, *, threads: int) -> SegmentConfig:
     """Make the configuration that the options of `add_segment_options` ask for."""
-    from brainseg.config import SegmentConfig
+    from brainseg.config import SegmentConfig, usual_tissues
 
     mask = getattr(args, "mask", "auto")
     return SegmentConfig(
         mask=mask if mask in ("auto", "none") else "file",
         brain_extraction=args.brain_extraction,
-        tissues=args.tissues,
+        tissues=args.tissues or usual_tissues(args.prior),
         bias=args.bias,
         prior=args.prior,
         smooth=args.smooth,

@@ -51,11 +51,11 @@ class Phantom:
     ----------
     volume : Volume
         The scan, float32, with bias field and Rician noise.
-    six : ndarray of uint8
-        The six tissues of `brainseg.tissues.tables.SIX`, by the voxel's shares of CSF, grey and
+    intensity : ndarray of uint8
+        The classes of `brainseg.tissues.tables.INTENSITY`, by the voxel's shares of CSF, grey and
         white.
-    three, anatomical : ndarray of uint8
-        The tissue of the largest share, as in `brainseg.tissues.tables.THREE` and `ANATOMICAL`.
+    three, six : ndarray of uint8
+        The tissue of the largest share, as in `brainseg.tissues.tables.THREE` and `SIX`.
     mask : ndarray of bool
         The brain: half of the voxel or more lies inside the dura.
     bias : ndarray of float32
@@ -63,9 +63,9 @@ class Phantom:
     """
 
     volume: Volume
-    six: NDArray[np.uint8]
+    intensity: NDArray[np.uint8]
     three: NDArray[np.uint8]
-    anatomical: NDArray[np.uint8]
+    six: NDArray[np.uint8]
     mask: BoolArray
     bias: NDArray[np.float32]
 
@@ -122,9 +122,9 @@ def make_phantom(
     whole = partial(_scattered, head.brain, head.box)
     return Phantom(
         volume=Volume(scan, affine),
-        six=whole(_six(csf, grey, pale, deep)),
+        intensity=whole(_classes(csf, grey, pale, deep)),
         three=whole(_largest([csf, grey, pale])),
-        anatomical=whole(_largest([csf, cortex, white, deep, stem, leaves + core])),
+        six=whole(_largest([csf, cortex, white, deep, stem, leaves + core])),
         mask=head.brain,
         bias=gain,
     )
@@ -311,10 +311,10 @@ def rician(signal: FloatArray, sigma: float, rng: np.random.Generator) -> NDArra
     return out
 
 
-def _six(
+def _classes(
     csf: FloatArray, grey: FloatArray, white: FloatArray, deep: FloatArray
 ) -> NDArray[np.uint8]:
-    """Six tissues from the position on the line CSF 0, grey 1, white 2.
+    """Six classes from the position on the line CSF 0, grey 1, white 2.
 
     Cuts at 0.5 and 1.5 make the six merge into the tissue of the larger share; 0.15 off a pure
     tissue counts as pure. Deep grey is the brighter grey, with the inner edge of the cortex.

@@ -21,7 +21,7 @@ from brainseg.io.grids import Grid
 from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
 from brainseg.pipeline import SegmentedVolume
-from brainseg.tissues.tables import ANATOMICAL, THREE, TissueTable
+from brainseg.tissues.tables import SIX, THREE, TissueTable
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
 PARTS = 65535
@@ -342,7 +342,7 @@ def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
         )
     if result.regions is not None:
         texts["seg-regions_dseg.json"] = to_json(base | brain_only | {"Description": REGIONS})
-        texts["seg-regions_dseg.tsv"] = label_table(ANATOMICAL)
+        texts["seg-regions_dseg.tsv"] = label_table(SIX)
     if result.fit.lesions is not None:
         told = (
             "Lesion candidates: bright on FLAIR, in white matter, and explained by no healthy "

@@ -21,10 +21,10 @@ from brainseg.tissues.neighbourhood import usual_strength
 from brainseg.tissues.partial_volume import volume_error
 from brainseg.tissues.regions import by_region
 from brainseg.tissues.scan import Scan
-from brainseg.tissues.tables import SIX, THREE, TissueTable
+from brainseg.tissues.tables import THREE, TissueTable
 from brainseg.tissues.voxels import Neighbours, decide, moments
 
-ANATOMY = ("three", "six", "anatomical")
+ANATOMY = ("three", "six", "intensity")
 """Tables whose tissues the model knows; others are fitted as unnamed intensity classes."""
 
 SAMPLES = 60_000
@@ -166,17 +166,17 @@ def fit_tissues(
     DataError
         When the mask is empty or holds too few distinct values.
     UsageError
-        When ``anatomical`` is asked for without a spatial prior.
+        When ``six`` are asked for without a spatial prior.
     """
-    if table.name == "anatomical" and spatial_prior is None:
-        raise UsageError("`tissues` anatomical needs the head atlas; it was not placed on the scan")
+    if table.name == "six" and spatial_prior is None:
+        raise UsageError("`tissues` six need a map of the head; use three or intensity without")
     options = options or FitOptions()
     others = channels or {}
     scan = Scan.prepare([data, *others.values()], mask, len(table))
     learnt = _learn(scan, zooms, table, options, tuple(others), spatial_prior)
     model = learnt.model
     strength = usual_strength(relative_noise(model)) if options.smooth is None else options.smooth
-    regional = table.name == "anatomical"
+    regional = table.name == "six"
     voxels = decide(
         scan,
         model,
@@ -235,7 +235,7 @@ def _learn(
     named = options.prior == "tied" and table.name in ANATOMY
     lesions = None
     if named or options.bias == "em":
-        anatomy = table if named else SIX
+        anatomy = table if named else THREE
         components = components_for(placed=atlas is not None)
         if named and "FLAIR" in others:
             lesions = LesionModel(1 + others.index("FLAIR"), components)

@@ -29,8 +29,8 @@ class Component:
         CSF, GM and WM in its mean; the mean of a boundary class is tied between its neighbours.
     parent : int
         The three-tissue class that most of its voxels belong to (0 CSF, 1 GM, 2 WM).
-    six : int
-        Position of its tissue in the table of this name.
+    intensity : int
+        Position of its class in the table of this name.
     places : dict
         Classes of the atlas where it is to be expected, with weights.
     anchor : int or None
@@ -51,7 +51,7 @@ class Component:
     name: str
     shares: tuple[float, float, float]
     parent: int
-    six: int
+    intensity: int
     places: Places
     anchor: int | None = None
     everywhere: bool = False
@@ -70,7 +70,7 @@ class Component:
 
     def tissue(self, table: TissueTable) -> int:
         """Position of its tissue in a table."""
-        return self.six if table.name == "six" else self.parent
+        return self.intensity if table.name == "intensity" else self.parent
 
 
 def _mix(*parts: tuple[float, Places]) -> Places:

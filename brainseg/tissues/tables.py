@@ -63,8 +63,8 @@ THREE = TissueTable(
 )
 
 # Intensity alone knows no anatomy: the names say which intensities a class holds, no more.
-SIX = TissueTable(
-    "six",
+INTENSITY = TissueTable(
+    "intensity",
     (
         Tissue(1, "Pure cerebrospinal fluid", "CSF", "#4a66d8", "CSF", 3),
         Tissue(2, "Boundary of CSF and grey matter", "CSFGM", "#86cbf0", "CSF"),
@@ -75,8 +75,8 @@ SIX = TissueTable(
     ),
 )
 
-ANATOMICAL = TissueTable(
-    "anatomical",
+SIX = TissueTable(
+    "six",
     (
         Tissue(1, "Cerebrospinal fluid", "CSF", "#4a66d8", "CSF", 3),
         Tissue(2, "Cortical grey matter", "CGM", "#e88a1a", "GM", 8),
@@ -94,7 +94,7 @@ def table(name: str) -> TissueTable:
     Parameters
     ----------
     name : str
-        ``six``, ``three``, ``anatomical``, or a number of classes from 2 to 12.
+        ``six``, ``three``, ``intensity``, or a number of classes from 2 to 12.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def table(name: str) -> TissueTable:
         When there is no such table.
     """
     n_classes = count_classes(name)
-    named = {t.name: t for t in (SIX, THREE, ANATOMICAL)} | {"6": SIX, "3": THREE}
+    named = {t.name: t for t in (SIX, THREE, INTENSITY)} | {"6": SIX, "3": THREE}
     return named[name] if name in named else _numbered(n_classes)
 
 

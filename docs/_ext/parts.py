@@ -195,7 +195,7 @@ def _range(limits: tuple[float, float]) -> str:
 def tissue_tables() -> str:
     """The label values of every table."""
     text = ""
-    for name in (tables.SIX, tables.THREE, tables.ANATOMICAL):
+    for name in (tables.SIX, tables.THREE, tables.INTENSITY):
         text += f"## {name.name}\n\n"
         rows = [
             [str(t.index), code(t.abbreviation), t.name, t.parent, t.colour,
@@ -353,7 +353,7 @@ def evidence_mask() -> str:
 
 
 def evidence_anatomy() -> str:
-    """Regions of the anatomical table."""
+    """Regions of the table of six."""
     figures = evidence_page.area(evidence_page.read(EVIDENCE), "anatomy")
     names = {t.abbreviation: t.name for t in tables.ANATOMICAL.tissues}
     names["CWM"] = "White matter of the cerebrum"

@@ -100,5 +100,5 @@ for path in found.save("notebook/out", force=True)[:6]:
     print(path.name)
 
 # %%
-# Other options go in as keywords: ``brainseg.segment(head, tissues="anatomical", bias="n4")``. All of them:
+# Other options go in as keywords: ``brainseg.segment(head, tissues="three", bias="n4")``. All of them:
 # :doc:`/reference/python`.

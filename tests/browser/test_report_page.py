@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 
 from brainseg.qc.draw.panels import MASK_COLOUR
 from brainseg.qc.draw.pictures import rgb
-from brainseg.tissues.tables import SIX
+from brainseg.tissues.tables import INTENSITY
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_full_opacity_shows_the_tissues_own_colours(opened):
         "const s = document.getElementById('opacity'); s.value = 55;"
         "s.dispatchEvent(new Event('input'))"
     )
-    for tissue in SIX.tissues:
+    for tissue in INTENSITY.tissues:
         near = np.abs(picture.astype(int) - rgb(tissue.colour)).max(axis=2) < 12
         assert near.any(), tissue.name
 

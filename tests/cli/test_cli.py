@@ -24,8 +24,8 @@ ENDINGS = {
 } | {
     f"{which}_probseg.{kind}"
     for which in (
-        "seg-six_label-CSF", "seg-six_label-CSFGM", "seg-six_label-GMD", "seg-six_label-GMB",
-        "seg-six_label-GMWM", "seg-six_label-WM", "label-CSF", "label-GM", "label-WM",
+        "seg-six_label-CSF", "seg-six_label-CGM", "seg-six_label-WM", "seg-six_label-SGM",
+        "seg-six_label-BS", "seg-six_label-CBM", "label-CSF", "label-GM", "label-WM",
     )
     for kind in ("nii.gz", "json")
 }  # fmt: skip

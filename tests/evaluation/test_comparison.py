@@ -15,7 +15,7 @@ from brainseg.cli.main import main
 from brainseg.errors import UsageError
 from brainseg.evaluation import comparison, schemes
 from brainseg.io.derivatives import label_table
-from brainseg.tissues.tables import ANATOMICAL, SIX, THREE
+from brainseg.tissues.tables import INTENSITY, SIX, THREE
 
 
 def write(path: Path, labels: np.ndarray) -> Path:
@@ -25,9 +25,9 @@ def write(path: Path, labels: np.ndarray) -> Path:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    """Write a map of our anatomical table and the same as FreeSurfer would number it."""
+    """Write a map of our table of six and the same as FreeSurfer would number it."""
     ours = np.zeros((12, 12, 12), int)
-    numbers = {t.abbreviation: t.index for t in ANATOMICAL.tissues}
+    numbers = {t.abbreviation: t.index for t in SIX.tissues}
     theirs = ours.copy()
     for i, (structure, code) in enumerate(
         [("CGM", 1012), ("CGM", 2030), ("WM", 2), ("SGM", 10), ("BS", 16), ("CBM", 8), ("CBM", 7)]
@@ -36,8 +36,8 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
         theirs[i + 1, 2:10, 2:10] = code
     ours[9, 2:10, 2:10] = numbers["CSF"]
     theirs[9, 2:10, 2:10] = 24
-    seg = write(tmp_path / "x_seg-anatomical_dseg.nii.gz", ours)
-    (tmp_path / "x_seg-anatomical_dseg.tsv").write_text(label_table(ANATOMICAL))
+    seg = write(tmp_path / "x_seg-six_dseg.nii.gz", ours)
+    (tmp_path / "x_seg-six_dseg.tsv").write_text(label_table(SIX))
     return seg, write(tmp_path / "aparc+aseg.nii.gz", theirs)
 
 
@@ -73,7 +73,7 @@ def test_no_number_of_a_scheme_stands_for_two_structures() -> None:
         assert sum(map(len, parts)) == len(frozenset().union(*parts)), scheme.name
         assert scheme.labels["GM"].isdisjoint(scheme.labels["WM"])
     assert schemes.of_table(THREE).labels.keys() == {"CSF", "GM", "WM"}
-    assert sum(map(len, schemes.of_table(SIX).labels.values())) == len(SIX.tissues)
+    assert sum(map(len, schemes.of_table(INTENSITY).labels.values())) == len(INTENSITY.tissues)
 
 
 def test_a_structure_that_one_side_lacks_gives_no_infinity(

@@ -7,7 +7,7 @@ import pytest
 
 from brainseg.errors import UsageError
 from brainseg.evaluation.phantom import CONTRASTS, Phantom, make_phantom
-from brainseg.tissues.tables import SIX, THREE
+from brainseg.tissues.tables import INTENSITY, THREE
 
 COARSE = (3.0, 3.0, 3.0)
 
@@ -34,12 +34,12 @@ def test_same_seed_same_head_other_seed_another(noisy: Phantom, other: Phantom) 
 
 
 def test_noise_and_bias_leave_the_anatomy_alone(clean: Phantom, noisy: Phantom) -> None:
-    np.testing.assert_array_equal(noisy.six, clean.six)
+    np.testing.assert_array_equal(noisy.six, clean.intensity)
     np.testing.assert_array_equal(noisy.mask, clean.mask)
 
 
 def test_six_tissues_run_from_dark_to_bright(clean: Phantom) -> None:
-    means = [clean.volume.data[clean.six == t.index].mean() for t in SIX.tissues]
+    means = [clean.volume.data[clean.intensity == t.index].mean() for t in INTENSITY.tissues]
     assert means == sorted(means)
 
 
@@ -51,7 +51,7 @@ def test_every_tissue_has_a_sensible_volume(clean: Phantom) -> None:
     assert 150 < shares[0] < 550
     assert 500 < shares[1] < 950
     assert 350 < shares[2] < 750
-    cortex, deep, stem, cerebellum = ((clean.anatomical == i).sum() * ml for i in (2, 4, 5, 6))
+    cortex, deep, stem, cerebellum = ((clean.six == i).sum() * ml for i in (2, 4, 5, 6))
     assert 350 < cortex < 800
     assert 35 < deep < 80
     assert 12 < stem < 40
@@ -59,14 +59,14 @@ def test_every_tissue_has_a_sensible_volume(clean: Phantom) -> None:
 
 
 def test_labels_fill_the_mask_and_nothing_else(clean: Phantom) -> None:
-    for labels in (clean.six, clean.three, clean.anatomical):
+    for labels in (clean.intensity, clean.three, clean.six):
         np.testing.assert_array_equal(labels > 0, clean.mask)
 
 
 def test_six_merge_into_three_where_two_tissues_meet(clean: Phantom) -> None:
-    parents = np.array([0, *(p + 1 for p in SIX.parents)])
+    parents = np.array([0, *(p + 1 for p in INTENSITY.parents)])
     # CSF touching white matter passes through grey intensities: the walls of the ventricles
-    agree = parents[clean.six] == clean.three
+    agree = parents[clean.intensity] == clean.three
     assert agree[clean.mask].mean() > 0.95
 
 
@@ -86,7 +86,7 @@ def test_bias_spans_what_was_asked(clean: Phantom, noisy: Phantom) -> None:
     assert np.ptp(noisy.bias) == pytest.approx(0.4, abs=1e-5)
     assert np.ptp(clean.bias) == 0
     # white matter is bright: Rician noise of 9 % lifts its mean by 0.4 %
-    white = clean.six == 6
+    white = clean.intensity == 6
     ratio = noisy.volume.data[white].mean() / (clean.volume.data * noisy.bias)[white].mean()
     assert ratio == pytest.approx(1, abs=0.01)
 

@@ -33,13 +33,15 @@ def brain_with_lesion(
     return data, flair.astype(np.float32), mask, truth, ball
 
 
-def fit(data: np.ndarray, flair: np.ndarray, mask: np.ndarray, table: str = "six") -> TissueFit:
+def fit(
+    data: np.ndarray, flair: np.ndarray, mask: np.ndarray, table: str = "intensity"
+) -> TissueFit:
     return fit_tissues(
         data, mask, (1.0, 1.0, 1.0), table=tables.table(table), channels={"FLAIR": flair}
     )
 
 
-@pytest.mark.parametrize("table", ["three", "six"])
+@pytest.mark.parametrize("table", ["three", "intensity"])
 def test_a_lesion_is_found_and_counts_as_white_matter(table: str) -> None:
     data, flair, mask, _, ball = brain_with_lesion()
     result = fit(data, flair, mask, table)
@@ -82,9 +84,9 @@ def test_a_healthy_brain_has_no_candidates() -> None:
 def test_without_flair_there_is_no_map() -> None:
     data, mask, _ = small_brain(size=32)
     zooms = (1.0, 1.0, 1.0)
-    assert fit_tissues(data, mask, zooms, table=tables.SIX).lesions is None
+    assert fit_tissues(data, mask, zooms, table=tables.INTENSITY).lesions is None
     t2 = {"T2w": (900 - data) * mask}
-    assert fit_tissues(data, mask, zooms, table=tables.SIX, channels=t2).lesions is None
+    assert fit_tissues(data, mask, zooms, table=tables.INTENSITY, channels=t2).lesions is None
 
 
 def test_candidates_in_cortex_in_fluid_and_specks_fall() -> None:
@@ -136,7 +138,7 @@ def test_derivatives_and_report_show_the_map(
         paths["T1w"], plain_target(paths["T1w"], tmp_path / "out"), mask=paths["mask"],
         contrasts=(("FLAIR", paths["FLAIR"]),),
     )  # fmt: skip
-    run_scan(job, SegmentConfig(mask="file", prior="tied"))
+    run_scan(job, SegmentConfig(mask="file", prior="tied", tissues="three"))
     found = nib.load(tmp_path / "out" / "sub-1_label-L_probseg.nii.gz").get_fdata()
     assert found[ndimage.binary_erosion(ball)].min() > 0.9
     assert (tmp_path / "out" / "sub-1_label-L_probseg.json").exists()

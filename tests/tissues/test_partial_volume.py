@@ -14,7 +14,7 @@ def model() -> Model:
         np.full(m, 1 / m),
         means[:, None],
         np.full((m, 1, 1), 0.05**2),
-        tuple(c.six for c in INTENSITY),
+        tuple(c.intensity for c in INTENSITY),
         tuple(c.parent for c in INTENSITY),
         tuple(c.parent for c in INTENSITY),
         INTENSITY,

@@ -7,7 +7,7 @@ from brainseg.errors import UsageError
 from brainseg.tissues import tables
 
 
-@pytest.mark.parametrize("name", ["six", "three", "anatomical", "6", "3", "2", "4", "12"])
+@pytest.mark.parametrize("name", ["six", "three", "intensity", "6", "3", "2", "4", "12"])
 def test_tables_are_whole(name: str) -> None:
     table = tables.table(name)
     assert [t.index for t in table.tissues] == list(range(1, len(table) + 1))
@@ -17,21 +17,21 @@ def test_tables_are_whole(name: str) -> None:
 
 
 def test_intensity_tables_merge_without_leaving_their_order() -> None:
-    for name in ("six", "three", "4", "5", "7", "12"):
+    for name in ("intensity", "three", "4", "5", "7", "12"):
         parents = tables.table(name).parents
         assert list(parents) == sorted(parents)
-    assert tables.SIX.parents == (0, 0, 1, 1, 2, 2)
+    assert tables.INTENSITY.parents == (0, 0, 1, 1, 2, 2)
 
 
-def test_anatomical_carries_the_bids_labels() -> None:
-    assert [t.bids for t in tables.ANATOMICAL.tissues] == [3, 8, 2, 9, 10, 11]
+def test_six_carry_the_bids_labels() -> None:
+    assert [t.bids for t in tables.SIX.tissues] == [3, 8, 2, 9, 10, 11]
 
 
-def test_six_colours_rise_in_lightness_within_each_class() -> None:
+def test_colours_of_intensities_rise_in_lightness_within_each_class() -> None:
     """Dark to bright as on the scan, so that they also tell apart without colour."""
     light = [
         colorsys.rgb_to_hls(*(int(t.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)))[1]
-        for t in tables.SIX.tissues
+        for t in tables.INTENSITY.tissues
     ]
     for lower, upper in zip(light[::2], light[1::2], strict=True):
         assert upper > lower + 0.05  # a just visible step in HLS lightness

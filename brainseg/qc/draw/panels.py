@@ -15,7 +15,7 @@ from brainseg.qc.draw.mosaic import Mosaic
 from brainseg.qc.draw.pictures import Bytes
 from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.subject import Subject
-from brainseg.tissues.tables import ANATOMICAL, THREE
+from brainseg.tissues.tables import SIX, THREE
 
 MASK_COLOUR = "#ffd23f"
 OUTER_COLOUR = "#ff8c1a"
@@ -308,8 +308,8 @@ def _regions(d: Drawing, regions: Bytes) -> Panel:
         d.anatomy(m),
         "Slices of the brain, coloured with the regions that the spatial prior expects.",
         m,
-        pictures.png_layer(layer, [pictures.rgb(t.colour) for t in ANATOMICAL.tissues]),
-        tuple(Key(t.colour, t.name) for t in ANATOMICAL.tissues),
+        pictures.png_layer(layer, [pictures.rgb(t.colour) for t in SIX.tissues]),
+        tuple(Key(t.colour, t.name) for t in SIX.tissues),
         blend=True,
     )
 

@@ -19,6 +19,7 @@ ASHBURNER = "Ashburner & Friston 2005, doi:10.1016/j.neuroimage.2005.02.018"
 TUSTISON = "Tustison et al. 2010, doi:10.1109/TMI.2010.2046908"
 DEMPSTER = "Dempster et al. 1977, doi:10.1111/j.2517-6161.1977.tb01600.x"
 NOT_PLACED = "the head atlas could not be placed"
+STAND_IN = "the network's map of the head stands in"
 NOT_CHECKED = "the head atlas could not be checked"
 """In the warning of a scan whose tissues rest on intensities alone."""
 
@@ -99,7 +100,7 @@ def _bias(record: Mapping[str, Any], even: bool) -> str:
 def _mixture(record: Mapping[str, Any]) -> str:
     tissues = [t["name"][0].lower() + t["name"][1:] for t in record["tissues"]]
     what = "classes of intensity" if _kind(record) == "unnamed" else "tissues"
-    if record["options"].get("tissues") == "anatomical" and _kind(record) == "named":
+    if record["options"].get("tissues") in ("six", "6") and _kind(record) == "named":
         return (
             "A Gaussian mixture described the intensities inside the mask with CSF, grey and white "
             "matter; the spatial prior then parted grey and white matter by region "
@@ -134,6 +135,8 @@ def _fit(record: Mapping[str, Any]) -> str:
         "its neighbours)"
     )
     said = " ".join(record["warnings"])
+    if STAND_IN in said:
+        return f"{told} and a network's map of the head as spatial prior"
     if record["options"].get("prior") != "atlas" or NOT_PLACED in said:
         return told
     pool = "" if NOT_CHECKED in said else ", pooled with a network's map of the head,"

@@ -17,7 +17,7 @@ from brainseg.qc.measure import volumes
 from brainseg.qc.measure.halves import find_midplane
 from brainseg.qc.measure.intracranial import intracranial_ml
 from brainseg.qc.measure.subject import from_result
-from brainseg.tissues.tables import SIX, THREE
+from brainseg.tissues.tables import INTENSITY, THREE
 
 
 def ball(radius_mm, zooms, shape=(60, 64, 58), centre=(0.0, 0.0, 0.0)):
@@ -39,7 +39,7 @@ def rows(subject):
 
 
 def test_every_structure_is_there_and_volumes_are_sums_of_shares(subject, rows):
-    tissues = [f"six_{t.abbreviation}" for t in SIX.tissues]
+    tissues = [f"intensity_{t.abbreviation}" for t in INTENSITY.tissues]
     assert list(rows) == ["CSF", "GM", "WM", *tissues, "brain", "mask", "tiv"]
     unit = math.prod(ZOOMS) / 1000
     for k, tissue in enumerate(THREE.tissues):

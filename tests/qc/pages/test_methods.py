@@ -13,7 +13,7 @@ from brainseg.qc.pages import methods
 CONTRASTS = ((), ("T2w",), ("T2w", "FLAIR"))
 COMBINATIONS = list(
     itertools.product(
-        ("six", "three", "anatomical", "4", "6"), ("em", "n4", "none"),
+        ("six", "three", "intensity", "4", "6"), ("em", "n4", "none"),
         ("atlas", "tied", "none", "cohort"), (None, 0.0, 2.5), CONTRASTS, (False, True),
         (False, True),
     )
@@ -42,7 +42,7 @@ def test_every_combination_is_told_as_it_is(base: dict) -> None:
         assert ("labelled; these kept" in text) == seeded, where
         assert ("from K-means" in text) == (not seeded and prior != "cohort" and not named), where
         assert ("tied to their tissues (the mean" in text) == named, where
-        regional = table == "anatomical" and named
+        regional = table in ("six", "6") and named
         assert ("parted grey and white matter by region" in text) == regional, where
         pool = "head atlas, pooled with a network's map of the head, as spatial prior"
         assert (pool in text) == (named and prior == "atlas" and placed), where
@@ -66,6 +66,13 @@ def test_an_atlas_alone_is_told_as_such(base: dict) -> None:
     text = methods.paragraph(base | {"options": options, "warnings": warnings})
     assert "a registered head atlas as spatial prior" in text
     assert "pooled" not in text
+
+
+def test_a_map_that_stands_in_for_the_atlas_is_told(base: dict) -> None:
+    options = {"tissues": "six", "bias": "em", "prior": "atlas", "smooth": None}
+    text = methods.paragraph(base | {"options": options, "warnings": [spatial.STAND_IN]})
+    assert "and a network's map of the head as spatial prior" in text
+    assert "registered head atlas as" not in text
 
 
 def test_the_record_says_what_the_text_needs(base: dict) -> None:

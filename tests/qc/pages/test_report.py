@@ -23,7 +23,7 @@ from brainseg.qc.draw.panels import Drawing, panels
 from brainseg.qc.draw.sprites import MOST, sprites, steps
 from brainseg.qc.measure.subject import from_result
 from brainseg.qc.measure.summary import summarise
-from brainseg.tissues.tables import ANATOMICAL, SIX, THREE
+from brainseg.tissues.tables import INTENSITY, SIX, THREE
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +102,10 @@ def test_the_regions_of_the_prior_are_drawn_where_there_is_one():
     with ThreadPoolExecutor(1) as pool:
         drawn = {p.name: p for p in panels(subject, summarise(subject).around, pool)}
     layer = Image.open(io.BytesIO(base64.b64decode(drawn["regions"].overlay.split(",")[1])))
-    # Labels 1 and 5 in the colours of the anatomical table.
+    # Labels 1 and 5 in the colours of the table of six.
     colours = {c[:3] for _, c in layer.convert("RGBA").getcolors() if c[3]}
-    assert colours == {pictures.rgb(ANATOMICAL.tissues[n].colour) for n in (0, 4)}
-    assert [k.text for k in drawn["regions"].legend] == [t.name for t in ANATOMICAL.tissues]
+    assert colours == {pictures.rgb(SIX.tissues[n].colour) for n in (0, 4)}
+    assert [k.text for k in drawn["regions"].legend] == [t.name for t in SIX.tissues]
     assert 'id="regions"' not in page_of(scan, result)
 
 
@@ -297,7 +297,7 @@ DEFICIENCIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("table", [SIX, THREE, ANATOMICAL], ids=lambda t: t.name)
+@pytest.mark.parametrize("table", [SIX, THREE, INTENSITY], ids=lambda t: t.name)
 @pytest.mark.parametrize("kind", DEFICIENCIES)
 def test_tissues_differ_for_every_eye(table, kind):
     from skimage.color import deltaE_ciede2000, rgb2lab
