@@ -264,15 +264,27 @@ def mixture_numbers(subject: Subject) -> dict[str, float | None]:
     means = np.array([np.ravel(m)[0] for m in record["means"]], dtype=float)
     variances = np.array([np.ravel(c)[0] for c in record["covariances"]], dtype=float)
     best = subject.responsibilities.max(axis=1)
+    told = told_by_intensity(subject.table.parents)
     return {
         "loglik_per_voxel": per_voxel,
         "bic_per_voxel": None
         if per_voxel is None
         else ((3 * k - 1) * math.log(n) - 2 * n * per_voxel) / n,
-        "overlap_max": float(overlaps(means, variances).max()) if k > 1 else None,
+        "overlap_max": float(overlaps(means[told], variances[told]).max()) if k > 1 else None,
         "uncertain_share": float((best < 0.6).mean()),
         "entropy_mean": float(subject.entropy.mean(dtype=np.float64)),
     }
+
+
+def told_by_intensity(parents: tuple[int, ...]) -> list[int]:
+    """Return the tissues that intensity is to tell apart.
+
+    All of a table in order of intensity. Where regions follow, which are told by place and share
+    their intensities, only the first of each of CSF, grey and white matter.
+    """
+    if list(parents) == sorted(parents):
+        return list(range(len(parents)))
+    return [parents.index(parent) for parent in sorted(set(parents))]
 
 
 def overlaps(means: FloatArray, variances: FloatArray) -> FloatArray:

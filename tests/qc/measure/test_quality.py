@@ -13,11 +13,21 @@ from brainseg.core.volume import Volume
 from brainseg.qc.measure import quality
 from brainseg.qc.measure.air import surroundings
 from brainseg.qc.measure.numbers import BY_KEY, NUMBERS
-from brainseg.qc.measure.quality import Quality, efc, grown, measure, overlaps, rpve, summary
+from brainseg.qc.measure.quality import (
+    Quality,
+    efc,
+    grown,
+    measure,
+    overlaps,
+    rpve,
+    summary,
+    told_by_intensity,
+)
 from brainseg.qc.measure.subject import from_result
 from brainseg.qc.measure.summary import quality_json
 from brainseg.qc.measure.verdict import judge
 from brainseg.qc.review import study
+from brainseg.tissues.tables import INTENSITY, SIX, THREE
 
 
 def measured(**options) -> tuple:
@@ -122,6 +132,12 @@ def test_fwhm_of_smoothed_noise_is_that_of_its_kernel():
 def test_overlap_of_the_same_and_of_distant_gaussians():
     assert overlaps(np.array([1.0, 1.0]), np.array([2.0, 2.0]))[0] == pytest.approx(1.0)
     assert overlaps(np.array([0.0, 50.0]), np.array([1.0, 1.0]))[0] < 1e-9
+
+
+def test_regions_need_not_differ_in_intensity() -> None:
+    assert told_by_intensity(SIX.parents) == [0, 1, 2]
+    assert told_by_intensity(THREE.parents) == [0, 1, 2]
+    assert told_by_intensity(INTENSITY.parents) == [0, 1, 2, 3, 4, 5]
 
 
 def test_summary_is_that_of_a_normal_sample():
