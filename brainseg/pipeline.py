@@ -24,7 +24,7 @@ from brainseg.errors import DataError
 from brainseg.tissues import tables
 from brainseg.tissues.bias import divide
 from brainseg.tissues.fit import ANATOMY, FitOptions, TissueFit, fit_tissues
-from brainseg.tissues.seeds import fit_seeded
+from brainseg.tissues.seeds import fit_seeded, known_tissues
 from brainseg.tissues.tables import TissueTable, volumes_ml
 
 FIELD_OF_VIEW_MM = (15.0, 1000.0)
@@ -146,7 +146,8 @@ def segment_volume(
     contrasts : mapping of name to Volume, optional
         T2w, FLAIR or PDw of the same person, each on its own grid.
     seeds : ndarray of int, optional
-        Voxels whose tissue is known (1..K), 0 elsewhere; the mixture is fitted around them.
+        Voxels whose tissue is known (1..K), 0 elsewhere. They keep it, and the same model as
+        without them is fitted around them.
     steps : Steps, optional
         Is told of each step and its seconds.
 
@@ -172,7 +173,7 @@ def segment_volume(
         with steps.step("Head map"):
             seen, doubt = map_checks.look(volume, threads=config.threads)
         atlas = None
-        if seeds is None and config.prior == "atlas" and table.name in ANATOMY:
+        if config.prior == "atlas" and table.name in ANATOMY:
             with steps.step("Atlas"):
                 atlas, note = spatial_prior(
                     volume, brain.mask, seen, doubt, start=brain.placed, threads=config.threads
@@ -192,7 +193,7 @@ def segment_volume(
         fit,
         config,
         dict(steps.seconds),
-        channels.get("FLAIR") if seeds is None else None,
+        channels.get("FLAIR"),
         seeds is not None,
         agreement,
         _most_probable(atlas),
@@ -208,9 +209,10 @@ def _fit(
     atlas: NDArray[np.float32] | None,
     seeds: NDArray[np.integer] | None,
 ) -> TissueFit:
-    """Fit the tissues: around seeds where there are some, else with what the configuration says."""
+    """Fit the tissues; classes that have no other name are named by their seeds alone."""
     table = tables.table(config.tissues)
-    if seeds is not None:
+    named = config.prior in ("atlas", "tied") and table.name in ANATOMY
+    if seeds is not None and not named:
         return fit_seeded(
             volume.data,
             mask,
@@ -225,7 +227,7 @@ def _fit(
         mask,
         volume.zooms,
         table=table,
-        options=_fit_options(config),
+        options=_fit_options(config, None if seeds is None else known_tissues(seeds, mask, table)),
         channels=channels,
         spatial_prior=atlas,
     )
@@ -252,7 +254,7 @@ def _most_probable(prior: NDArray[np.float32] | None) -> NDArray[np.uint8] | Non
     return regions
 
 
-def _fit_options(config: SegmentConfig) -> FitOptions:
+def _fit_options(config: SegmentConfig, known: NDArray[np.int64] | None) -> FitOptions:
     """Return what the configuration says of the fit; the atlas comes in as a map of its own."""
     return FitOptions(
         bias=config.bias,
@@ -260,6 +262,7 @@ def _fit_options(config: SegmentConfig) -> FitOptions:
         prior="tied" if config.prior == "atlas" else config.prior,
         cohort=config.cohort,
         seed=config.seed,
+        seeds=known,
         threads=config.threads,
     )
 

@@ -128,7 +128,7 @@ def ours(args: argparse.Namespace, *, name: str, tool: str) -> Figures:
     seconds = processor_seconds() - before
     voxel_ml = known.volume.voxel_volume
     sums = dict(zip(("CSF", "GM", "WM"), fit.fractions.sum(axis=0) * voxel_ml, strict=True))
-    return dices(known.scores(fit, "six")) | volumes(sums) | {"processor seconds": seconds}
+    return dices(known.scores(fit, "intensity")) | volumes(sums) | {"processor seconds": seconds}
 
 
 def peer(args: argparse.Namespace, *, name: str, tool: str) -> Figures:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brainseg.mixture import log_gaussian, log_joint, responsibilities
 from brainseg.tissues.bias import LogField
 from brainseg.tissues.lesions import LesionModel
-from brainseg.tissues.model import Component, Floats, log_mixing
+from brainseg.tissues.model import NEVER, Component, Floats, log_mixing
 from brainseg.tissues.start import first_anchors
 from brainseg.tissues.ties import (
     MIN_VARIANCE,
@@ -49,6 +49,7 @@ def fit(
     places: NDArray[np.float32] | None = None,
     fields: Sequence[LogField] = (),
     lesions: LesionModel | None = None,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Fitted:
     """Estimate components and bias fields together by MAP-EM.
 
@@ -69,37 +70,53 @@ def fit(
         One for each channel, moved in place; none for data without a bias field.
     lesions : LesionModel, optional
         With a FLAIR scan: what no tissue explains there teaches nothing about tissues.
+    allowed : ndarray of bool, shape (n, M), optional
+        Components that each sample may come from; the user knows the tissue of some.
     """
     start = _State.of(_corrected(values, fields), components, places)
-    found, state = _climb(values, start, places, fields, lesions, _STEPS)
+    evidence = _Evidence(places, lesions, allowed)
+    found, state = _climb(values, start, evidence, fields, _STEPS)
     weak = [field for field in fields if field.is_weak]
     if not weak:
         return found
     for field in weak:
         field.flatten()
-    return _climb(values, state, places, fields, lesions, _STEPS_WITHOUT_FIELD)[0]
+    return _climb(values, state, evidence, fields, _STEPS_WITHOUT_FIELD)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """What is known of the samples beside their intensities."""
+
+    places: NDArray[np.float32] | None
+    lesions: LesionModel | None
+    allowed: NDArray[np.bool_] | None
+
+    def joint(self, values: Floats, state: _State, mixing: Floats) -> Floats:
+        """Log joint density of values and components, and of what no tissue explains, if any."""
+        joint = log_joint(log_gaussian(values, state.means, state.covariances), mixing)
+        if self.allowed is not None:
+            joint = np.where(self.allowed, joint, NEVER)
+        if self.lesions is None:
+            return joint
+        other = self.lesions.log_joint(values, mixing, state.means, state.covariances)
+        return np.column_stack([joint, other])
 
 
 def _climb(
     values: Floats,
     state: _State,
-    places: NDArray[np.float32] | None,
+    evidence: _Evidence,
     fields: Sequence[LogField],
-    lesions: LesionModel | None,
     steps: int,
 ) -> tuple[Fitted, _State]:
     """EM from a state, and the fields from where they are."""
-    components = state.components
+    components, places = state.components, evidence.places
     corrected = _corrected(values, fields)
     history: list[float] = []
     for step in range(steps):
         mixing = log_mixing(state.weights, places)
-        density = log_gaussian(corrected, state.means, state.covariances)
-        joint = log_joint(density, mixing)
-        if lesions is not None:
-            other = lesions.log_joint(corrected, mixing, state.means, state.covariances)
-            joint = np.column_stack([joint, other])
-        resp, log_prob = responsibilities(joint)
+        resp, log_prob = responsibilities(evidence.joint(corrected, state, mixing))
         resp = resp[:, : len(components)]
         shift = sum(float(f.at_samples().mean()) for f in fields)
         history.append(float(log_prob.mean()) - shift)

@@ -16,7 +16,15 @@ from brainseg.tissues import em
 from brainseg.tissues.bias import LogField, n4_log_field
 from brainseg.tissues.cohort import in_intensities
 from brainseg.tissues.lesions import LesionModel
-from brainseg.tissues.model import Component, Floats, Model, anchors_of, components_for, place
+from brainseg.tissues.model import (
+    Component,
+    Floats,
+    Model,
+    allowed_by,
+    anchors_of,
+    components_for,
+    place,
+)
 from brainseg.tissues.neighbourhood import usual_strength
 from brainseg.tissues.partial_volume import volume_error
 from brainseg.tissues.regions import by_region
@@ -33,7 +41,7 @@ SAMPLES = 60_000
 _UNNAMED_STEPS = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitOptions:
     """How tissues are fitted.
 
@@ -51,6 +59,9 @@ class FitOptions:
         With as many components as the table has tissues.
     seed : int
         Of the K-means start.
+    seeds : ndarray of int, shape (n_mask,), or None
+        Tissue of the table (1..K) in the voxels where the user knows it, 0 elsewhere; these keep
+        it. For tables of `ANATOMY` and the prior ``tied``.
     threads : int
         Threads at most; bits do not depend on them.
     """
@@ -60,6 +71,7 @@ class FitOptions:
     prior: str = "tied"
     cohort: CohortPrior | None = None
     seed: int = 0
+    seeds: NDArray[np.integer] | None = None
     threads: int = 1
 
 
@@ -176,19 +188,22 @@ def fit_tissues(
     learnt = _learn(scan, zooms, table, options, tuple(others), spatial_prior)
     model = learnt.model
     strength = usual_strength(relative_noise(model)) if options.smooth is None else options.smooth
-    regional = table.name == "six"
+    allowed = _allowed(model.components, table, options.seeds)
     voxels = decide(
         scan,
         model,
-        len(THREE if regional else table),
         neighbours=Neighbours(zooms, strength),
         atlas=spatial_prior if model.components else None,
         lesions=learnt.lesions,
+        allowed=allowed,
         threads=options.threads,
     )
     responsibilities = voxels.responsibilities
-    if regional and spatial_prior is not None:
+    if table.name == "six" and spatial_prior is not None:
         responsibilities = by_region(responsibilities, spatial_prior)
+    if options.seeds is not None:
+        at = np.flatnonzero(options.seeds)
+        responsibilities[at] = np.eye(len(table), dtype=np.float32)[options.seeds[at] - 1]
     return TissueFit(
         responsibilities=responsibilities,
         labels=(responsibilities.argmax(axis=1) + 1).astype(np.uint8),
@@ -240,7 +255,10 @@ def _learn(
         if named and "FLAIR" in others:
             lesions = LesionModel(1 + others.index("FLAIR"), components)
         with_field = options.bias == "em"
-        model, found, fields = _fit_named(scan, zooms, anatomy, atlas, with_field, lesions)
+        seeds = options.seeds if named else None
+        model, found, fields = _fit_named(
+            scan, zooms, anatomy, atlas, lesions, seeds=seeds, with_field=with_field
+        )
         if fields:
             log_fields = [field.on_grid() for field in fields]
             scan.correct(log_fields)
@@ -254,8 +272,10 @@ def _fit_named(
     zooms: tuple[float, float, float],
     table: TissueTable,
     atlas: NDArray[np.float32] | None,
-    with_field: bool,
     lesions: LesionModel | None,
+    *,
+    seeds: NDArray[np.integer] | None,
+    with_field: bool,
 ) -> tuple[Model, em.Fitted, list[LogField]]:
     """Fit the tied components, and the bias fields if wanted, to a sample of the voxels."""
     components = components_for(placed=atlas is not None)
@@ -265,7 +285,10 @@ def _fit_named(
     if with_field:
         fields = [LogField(scan.inside.shape, zooms, at) for _ in scan.channels]
     values = np.stack([c[at] for c in scan.channels], axis=1).astype(np.float64)
-    found = em.fit(values, components, places=places, fields=fields, lesions=lesions)
+    allowed = _allowed(components, table, None if seeds is None else seeds[scan.rows(at)])
+    found = em.fit(
+        values, components, places=places, fields=fields, lesions=lesions, allowed=allowed
+    )
     return named_model(found, components, table), found, fields
 
 
@@ -276,6 +299,12 @@ def named_model(found: em.Fitted, components: tuple[Component, ...], table: Tiss
     return Model(
         found.weights, found.means, found.covariances, tissues, parents, parents, components
     )
+
+
+def _allowed(
+    components: tuple[Component, ...], table: TissueTable, seeds: NDArray[np.integer] | None
+) -> NDArray[np.bool_] | None:
+    return None if seeds is None else allowed_by(components, table, seeds)
 
 
 def _fit_unnamed(scan: Scan, table: TissueTable, options: FitOptions) -> tuple[Model, em.Fitted]:

@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 Places = dict[str, float]
 
 CSF, GREY, WHITE = 0, 1, 2
+NEVER = -1e4
+"""Log joint density of a component that a voxel cannot come from."""
 _T = 1 / 3
 
 
@@ -114,6 +116,29 @@ PLACED = (
 def components_for(*, placed: bool) -> tuple[Component, ...]:
     """Return the components of the model, with a map of places or without."""
     return INTENSITY + PLACED if placed else INTENSITY
+
+
+def allowed_by(
+    components: tuple[Component, ...], table: TissueTable, known: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Say which components each voxel may come from, given those whose tissue is known.
+
+    Parameters
+    ----------
+    components : tuple of Component
+    table : TissueTable
+    known : ndarray of int, shape (n,)
+        Tissue of the table (1..K), 0 where it is not known.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, M)
+    """
+    regional = table.name == "six"
+    tissue_of = np.array([c.parent if regional else c.tissue(table) for c in components])
+    wanted = np.array(table.parents if regional else range(len(table)))[np.maximum(known, 1) - 1]
+    out: NDArray[np.bool_] = (known == 0)[:, None] | (wanted[:, None] == tissue_of)
+    return out
 
 
 def anchors_of(components: tuple[Component, ...]) -> tuple[int, int, int]:

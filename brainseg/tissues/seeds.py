@@ -1,4 +1,4 @@
-"""Tissues from voxels whose tissue the user knows: maximum likelihood with labels."""
+"""Voxels whose tissue the user knows, and the fit of classes that have no other name."""
 
 from __future__ import annotations
 
@@ -18,6 +18,33 @@ from brainseg.tissues.tables import TissueTable
 
 # Two values give a tissue a mean and a variance; fewer do not.
 FEWEST_SEEDS = 2
+
+
+def known_tissues(
+    seeds: NDArray[np.integer], mask: BoolArray, table: TissueTable
+) -> NDArray[np.int64]:
+    """Return the tissue (1..K) of each voxel of the mask, 0 where it is not known.
+
+    Parameters
+    ----------
+    seeds : ndarray of int, shape (I, J, K)
+    mask : ndarray of bool, shape (I, J, K)
+    table : TissueTable
+
+    Raises
+    ------
+    DataError
+        When a seed is not in the table, or none lies in the mask.
+    """
+    known = extract(seeds, mask).astype(np.int64)
+    if known.max(initial=0) > len(table) or known.min(initial=0) < 0:
+        raise DataError(
+            f"`seeds`: holds label {known.max()}; `tissues` {table.name} has labels 1 to "
+            f"{len(table)}"
+        )
+    if not known.any():
+        raise DataError("`seeds`: no voxel inside the brain has a label")
+    return known
 
 
 def fit_seeded(
@@ -52,12 +79,7 @@ def fit_seeded(
     DataError
         When a tissue has no seeds in the mask, or a seed is not in the table.
     """
-    known = extract(seeds, mask).astype(np.int64)
-    k = len(table)
-    if known.max(initial=0) > k or known.min(initial=0) < 0:
-        raise DataError(
-            f"`seeds`: holds label {known.max()}; `tissues` {table.name} has labels 1 to {k}"
-        )
+    known, k = known_tissues(seeds, mask, table), len(table)
     counts = np.bincount(known, minlength=k + 1)[1:]
     poor = [t.name for t, n in zip(table.tissues, counts, strict=True) if n < FEWEST_SEEDS]
     if poor:

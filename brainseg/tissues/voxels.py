@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainseg.core.parallel import each, parts
 from brainseg.core.volume import BoolArray
 from brainseg.tissues.lesions import LesionModel, in_white_matter
-from brainseg.tissues.model import WHITE, Floats, Model, anchors_of, log_mixing, place
+from brainseg.tissues.model import NEVER, WHITE, Floats, Model, anchors_of, log_mixing, place
 from brainseg.tissues.neighbourhood import mean_field
 from brainseg.tissues.partial_volume import component_shares, expected_fractions
 from brainseg.tissues.scan import Scan
@@ -51,11 +51,11 @@ class Voxels:
 def decide(
     scan: Scan,
     model: Model,
-    n_tissues: int,
     *,
     neighbours: Neighbours,
     atlas: NDArray[np.float32] | None = None,
     lesions: LesionModel | None = None,
+    allowed: NDArray[np.bool_] | None = None,
     threads: int = 1,
 ) -> Voxels:
     """Combine each voxel's likelihood with its neighbours' labels (mean field).
@@ -64,8 +64,6 @@ def decide(
     ----------
     scan : Scan
     model : Model
-    n_tissues : int
-        Length of the table.
     neighbours : Neighbours
         Voxel sizes and strength of the Markov prior.
     atlas : ndarray of float32, shape (7, n), optional
@@ -73,10 +71,12 @@ def decide(
     lesions : LesionModel, optional
         With a FLAIR scan: lesion candidates are looked for, and count as white matter, which they
         are a disease of.
+    allowed : ndarray of bool, shape (n, M), optional
+        Components that each voxel may come from.
     threads : int
         The result does not depend on it.
     """
-    evidence = weigh(scan, model, model.groups, atlas, threads)
+    evidence = weigh(scan, model, model.groups, atlas, threads, allowed=allowed)
     sick = None
     if lesions is not None:
         sick = _find_lesions(scan, model, lesions, neighbours, atlas, threads)
@@ -97,7 +97,7 @@ def decide(
 
     parts_ = _each(finish, len(evidence.flat), threads)
     share, fractions = (np.concatenate([part[i] for part in parts_]) for i in range(2))
-    responsibilities = np.zeros((len(share), n_tissues), np.float32)
+    responsibilities = np.zeros((len(share), max(model.tissues) + 1), np.float32)
     for k, tissue in enumerate(model.tissues):
         responsibilities[:, tissue] += share[:, k]
     three = (share @ np.eye(3, dtype=np.float32)[list(model.parents)]).argmax(axis=1) + 1
@@ -163,7 +163,9 @@ def weigh(
     group_of: tuple[int, ...],
     atlas: NDArray[np.float32] | None,
     threads: int,
+    *,
     lesions: LesionModel | None = None,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Evidence:
     """Return the evidence of each group and component in every voxel."""
     flat = np.flatnonzero(scan.inside)
@@ -174,6 +176,8 @@ def weigh(
         places = None if atlas is None else place(model.components, atlas[:, rows])
         values = scan.values(flat[rows])
         joint = model.log_joint(values, places)
+        if allowed is not None:
+            joint = np.where(allowed[rows], joint, NEVER)
         top = joint.max(axis=1, keepdims=True)
         joint -= top
         of_groups = np.empty((n_groups + (lesions is not None), len(values)), np.float32)
@@ -208,7 +212,7 @@ def _find_lesions(
 ) -> NDArray[np.float32]:
     """Probability of a lesion in each voxel of the box, shape (box,)."""
     # Parents are CSF, grey and white in every table: the cerebellum has white-matter lesions, too.
-    evidence = weigh(scan, model, model.parents, atlas, threads, lesions)
+    evidence = weigh(scan, model, model.parents, atlas, threads, lesions=lesions)
     posterior = neighbours.posterior(evidence.groups, scan.inside, threads)
     maps = posterior.reshape(-1, *scan.inside.shape)
     return in_white_matter(maps[-1], maps[:-1], neighbours.zooms).ravel()

@@ -8,6 +8,7 @@ from tissue_heads import dice, small_brain
 
 from brainseg.errors import DataError
 from brainseg.tissues import tables
+from brainseg.tissues.fit import FitOptions, fit_tissues
 from brainseg.tissues.seeds import fit_seeded
 
 ZOOMS = (3.0, 3.0, 3.0)
@@ -17,6 +18,29 @@ THREE = tables.table("three")
 def some_seeds(truth: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
     chosen = np.random.default_rng(seed).random(truth.shape) < share
     return np.where(chosen, truth, 0).astype(np.int32)
+
+
+def test_the_named_model_stays_itself_around_a_few_labels() -> None:
+    data, mask, _ = small_brain(noise=0.04)
+    plain = fit_tissues(data, mask, ZOOMS, table=THREE)
+    own = np.where(np.random.default_rng(0).random(len(plain.labels)) < 0.02, plain.labels, 0)
+    seeded = fit_tissues(data, mask, ZOOMS, table=THREE, options=FitOptions(seeds=own))
+    before, after = (f.fractions.sum(axis=0) for f in (plain, seeded))
+    # its own labels tell the model nothing new
+    np.testing.assert_allclose(after, before, rtol=0.02)
+    assert (seeded.labels != plain.labels).mean() < 0.01
+
+
+def test_the_named_model_keeps_labels_against_all_evidence() -> None:
+    data, mask, truth = small_brain(noise=0.04)
+    known = np.zeros(mask.sum(), np.int64)
+    wrong = np.flatnonzero(truth[mask] == 3)[::40]
+    known[wrong] = 1
+    fit = fit_tissues(data, mask, ZOOMS, table=THREE, options=FitOptions(seeds=known))
+    assert (fit.labels[wrong] == 1).all()
+    assert (fit.three_labels[wrong] == 1).all()
+    others = np.setdiff1d(np.flatnonzero(truth[mask] == 3), wrong)
+    assert (fit.labels[others] == 3).mean() > 0.9
 
 
 def test_a_few_labels_name_the_tissues_and_the_rest_is_inferred() -> None:

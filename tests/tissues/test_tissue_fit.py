@@ -155,9 +155,9 @@ def test_no_smoothing_is_the_mixture_itself(table: str, monkeypatch: pytest.Monk
 
     seen: dict[str, Any] = {}
 
-    def watched(scan: Any, model: Any, n_tissues: int, **options: Any) -> Any:
+    def watched(scan: Any, model: Any, **options: Any) -> Any:
         seen.update(scan=scan, model=model)
-        return decide(scan, model, n_tissues, **options)
+        return decide(scan, model, **options)
 
     decide = tissue_fit.decide
     monkeypatch.setattr(tissue_fit, "decide", watched)

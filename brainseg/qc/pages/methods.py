@@ -50,14 +50,15 @@ def paragraph(record: Mapping[str, Any], *, even: bool = False) -> str:
 
 def _kind(record: Mapping[str, Any]) -> str:
     """Name the fit that was made: ``seeds``, ``named``, ``none``, ``cohort`` or ``unnamed``."""
-    if record.get("seeded"):
-        return "seeds"
     options = record["options"]
     prior, table = options.get("prior", "none"), str(options.get("tissues", ""))
-    if prior in ("none", "cohort"):
-        return str(prior)
     # A number of classes other than those of a table has no anatomy to be tied to.
-    return "unnamed" if table.isdecimal() and table not in ("3", "6") else "named"
+    named = not table.isdecimal() or table in ("3", "6")
+    if named and prior not in ("none", "cohort"):
+        return "named"
+    if record.get("seeded"):
+        return "seeds"
+    return str(prior) if prior in ("none", "cohort") else "unnamed"
 
 
 def _contrasts(record: Mapping[str, Any]) -> str:
@@ -134,6 +135,8 @@ def _fit(record: Mapping[str, Any]) -> str:
         " with classes tied to their tissues (the mean of a boundary class lies between those of "
         "its neighbours)"
     )
+    if record.get("seeded"):
+        told += ", voxels that the user had labelled kept in their tissue throughout,"
     said = " ".join(record["warnings"])
     if STAND_IN in said:
         return f"{told} and a network's map of the head as spatial prior"

@@ -25,11 +25,15 @@ def base() -> dict:
     return record(*head())
 
 
+def is_named(table: str, prior: str) -> bool:
+    return prior in ("atlas", "tied") and table != "4"
+
+
 def told(base: dict, table, bias, prior, smooth, contrasts, seeded, placed) -> str:
     options = {"tissues": table, "bias": bias, "prior": prior, "smooth": smooth}
     content = base | {"options": options, "contrasts": list(contrasts), "seeded": seeded}
     content["warnings"] = [] if placed else [f"{methods.NOT_PLACED}; tissues rest on intensities"]
-    if "FLAIR" in contrasts and not seeded:
+    if "FLAIR" in contrasts and is_named(table, prior):
         content["lesion_candidates_ml"] = 3.0
     return methods.paragraph(content)
 
@@ -38,25 +42,27 @@ def test_every_combination_is_told_as_it_is(base: dict) -> None:
     for table, bias, prior, smooth, contrasts, seeded, placed in COMBINATIONS:
         text = told(base, table, bias, prior, smooth, contrasts, seeded, placed)
         where = (table, bias, prior, smooth, contrasts, seeded, placed)
-        named = not seeded and prior in ("atlas", "tied") and table != "4"
-        assert ("labelled; these kept" in text) == seeded, where
-        assert ("from K-means" in text) == (not seeded and prior != "cohort" and not named), where
+        named = is_named(table, prior)
+        unnamed_seeds = seeded and not named
+        assert ("labelled; these kept" in text) == unnamed_seeds, where
+        assert ("the user had labelled" in text) == seeded, where
+        assert ("from K-means" in text) == (not (seeded or named) and prior != "cohort"), where
         assert ("tied to their tissues (the mean" in text) == named, where
         regional = table in ("six", "6") and named
         assert ("parted grey and white matter by region" in text) == regional, where
         pool = "head atlas, pooled with a network's map of the head, as spatial prior"
         assert (pool in text) == (named and prior == "atlas" and placed), where
         assert ("cohort" in text) == (prior == "cohort" and not seeded), where
-        n4 = bias == "n4" or (seeded and bias == "em")
+        n4 = bias == "n4" or (unnamed_seeds and bias == "em")
         assert ("with N4" in text) == n4, where
         assert ("estimated together with the mixture" in text) == (bias == "em" and named), where
         assert ("No bias field was corrected" in text) == (bias == "none"), where
-        assert ("Markov" in text) == (smooth != 0 and not seeded), where
-        assert ("strength 2.5" in text) == (smooth == 2.5 and not seeded), where
+        assert ("Markov" in text) == (smooth != 0 and not unnamed_seeds), where
+        assert ("strength 2.5" in text) == (smooth == 2.5 and not unnamed_seeds), where
         assert ("scan's noise" in text) == (named and smooth is None), where
         assert ("mutual information" in text) == bool(contrasts), where
         assert ("T2w" in text, "FLAIR" in text) == ("T2w" in contrasts, "FLAIR" in contrasts)
-        assert ("lesion candidates" in text) == ("FLAIR" in contrasts and not seeded), where
+        assert ("lesion candidates" in text) == ("FLAIR" in contrasts and named), where
         assert "maximum likelihood" in text or "MAP" in text, where
 
 
