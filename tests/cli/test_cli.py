@@ -124,7 +124,8 @@ def test_the_record_holds_the_fit(out: Path) -> None:
     record = json.loads((out / "phantom_desc-brainseg_mixture.json").read_text())
     assert sum(record["weights"]) == pytest.approx(1, abs=1e-9)
     means = np.ravel(record["means"])
-    assert (np.diff(means) > 0).all()
+    # CSF, cortical grey and white; regions that follow share their intensities.
+    assert (np.diff(means[:3]) > 0).all()
     assert len(record["input"]["sha256"]) == 64
     assert {"Load", "Brain mask", "Tissues"} <= set(record["seconds"])
     assert record["seed"] == 0

@@ -34,11 +34,12 @@ def test_same_seed_same_head_other_seed_another(noisy: Phantom, other: Phantom) 
 
 
 def test_noise_and_bias_leave_the_anatomy_alone(clean: Phantom, noisy: Phantom) -> None:
-    np.testing.assert_array_equal(noisy.six, clean.intensity)
+    np.testing.assert_array_equal(noisy.six, clean.six)
+    np.testing.assert_array_equal(noisy.intensity, clean.intensity)
     np.testing.assert_array_equal(noisy.mask, clean.mask)
 
 
-def test_six_tissues_run_from_dark_to_bright(clean: Phantom) -> None:
+def test_classes_of_intensity_run_from_dark_to_bright(clean: Phantom) -> None:
     means = [clean.volume.data[clean.intensity == t.index].mean() for t in INTENSITY.tissues]
     assert means == sorted(means)
 
@@ -63,7 +64,7 @@ def test_labels_fill_the_mask_and_nothing_else(clean: Phantom) -> None:
         np.testing.assert_array_equal(labels > 0, clean.mask)
 
 
-def test_six_merge_into_three_where_two_tissues_meet(clean: Phantom) -> None:
+def test_classes_of_intensity_merge_into_three_where_two_tissues_meet(clean: Phantom) -> None:
     parents = np.array([0, *(p + 1 for p in INTENSITY.parents)])
     # CSF touching white matter passes through grey intensities: the walls of the ventricles
     agree = parents[clean.intensity] == clean.three

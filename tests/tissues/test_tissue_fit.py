@@ -188,7 +188,7 @@ def test_six_tissues_follow_the_atlas() -> None:
 
 def test_six_needs_the_atlas() -> None:
     data, mask, _ = small_brain(size=24)
-    with pytest.raises(UsageError, match="atlas"):
+    with pytest.raises(UsageError, match="map of the head"):
         fit(data, mask, "six")
 
 
