@@ -355,7 +355,7 @@ def evidence_mask() -> str:
 def evidence_anatomy() -> str:
     """Regions of the table of six."""
     figures = evidence_page.area(evidence_page.read(EVIDENCE), "anatomy")
-    names = {t.abbreviation: t.name for t in tables.ANATOMICAL.tissues}
+    names = {t.abbreviation: t.name for t in tables.SIX.tissues}
     names["CWM"] = "White matter of the cerebrum"
     # A row a region reads better than a tool with many columns.
     turned = [
