@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,7 +60,12 @@ class DaskEngine:
                 "`engine` dask: dask is not installed; pip install 'brainseg-em[dask]'"
             ) from error
         self._work = work
-        self._cluster = _local_cluster(workers, memory) if scheduler is None else None
+        self._scratch: TemporaryDirectory[str] | None = None
+        self._cluster: Any = None
+        if scheduler is None:
+            # What workers put aside they unpickle again: nobody else may write there.
+            self._scratch = TemporaryDirectory(prefix="brainseg-", ignore_cleanup_errors=True)
+            self._cluster = _local_cluster(workers, memory, self._scratch.name)
         try:
             self._client: Any = Client(self._cluster or scheduler, timeout=CONNECT_S)
         except (OSError, ValueError, RuntimeError) as error:
@@ -143,9 +149,11 @@ class DaskEngine:
         if self._cluster is not None:
             with suppress(Exception):
                 self._cluster.close(timeout=3)
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
 
-def _local_cluster(workers: int, memory: int) -> Any:
+def _local_cluster(workers: int, memory: int, scratch: str) -> Any:
     """Start a scheduler and workers that only this process, and they themselves, can talk to."""
     import dask
     from distributed import LocalCluster, Security
@@ -163,6 +171,7 @@ def _local_cluster(workers: int, memory: int) -> Any:
             memory_limit=memory // workers,
             host="127.0.0.1",
             dashboard_address=None,
+            local_directory=scratch,
             security=security,
             silence_logs=logging.CRITICAL,
         )
