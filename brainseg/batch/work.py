@@ -246,7 +246,8 @@ def _failure(task: Task, error: Exception) -> Failure:
     if isinstance(error, BrainsegError):
         return Failure(error.exit_code, str(error))
     if isinstance(error, MemoryError):
-        return Failure(TemporaryError.exit_code, "not enough memory; give each worker more")
+        needed = f"segmenting it takes about {bytes_needed(task) / 1e9:.1f} GB"
+        return Failure(TemporaryError.exit_code, f"not enough memory; {needed}")
     # Frames by file name alone: folders are the user's affair, of the program's files, too.
     frames = [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"

@@ -70,6 +70,29 @@ def printable(text: str) -> str:
     )
 
 
+def require_memory() -> None:
+    """Refuse a limit in which not even the libraries fit.
+
+    Some of them end the process with words of their own then, or try again without end.
+
+    Raises
+    ------
+    TemporaryError
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    from brainseg.batch import memory
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < memory.IDLE_BYTES:
+        raise TemporaryError(
+            f"memory is limited to {limit / 1e9:.2f} GB (ulimit -v), and the program itself takes "
+            f"{memory.IDLE_BYTES / 1e9:.2f} GB; raise the limit"
+        )
+
+
 class Formatter(FlagFormatter):
     """Log lines that stay one line, whatever names they hold; a traceback follows as it is."""
 
@@ -90,7 +113,9 @@ def explain(error: Exception) -> BrainsegError:
     """Turn what nobody foresaw into an error with a code of its own."""
     if isinstance(error, BrainsegError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, ImportError) and "failed to map segment" in str(error)
+    ):
         return TemporaryError("not enough memory; close other programs or use a larger machine")
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return TemporaryError("no more threads may be started; use --threads 1 or raise ulimit -u")

@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _set_up_logging(
             verbose=getattr(args, "verbose", False), quiet=getattr(args, "quiet", False)
         )
+        door.require_memory()
         command: Command = args.command
         return command(args)
     except KeyboardInterrupt:

@@ -96,7 +96,8 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         if status.st_size > most:
             raise DataError(f"{path.name}: {status.st_size:,} bytes; at most {most:,} are expected")
         with os.fdopen(handle, "rb", closefd=False) as stream:
-            return stream.read(most)
+            # Python takes memory for as much as is asked for, however small the file.
+            return stream.read(status.st_size)
     finally:
         os.close(handle)
 
