@@ -91,10 +91,29 @@ def interleaved(volume: Volume, mask: BoolArray) -> Volume:
     return volume.with_data(data)
 
 
+def _beside(volume: Volume, mask: BoolArray, axis: int, mm: float) -> Volume:
+    moved = np.roll(mask, round(mm / volume.zooms[axis]), axis=axis)
+    return volume.with_data(np.where(moved, volume.data, 0))
+
+
 def beside(volume: Volume, mask: BoolArray) -> Volume:
     """Strip the scan by a mask that lies 8 mm in front of its brain."""
-    moved = np.roll(mask, round(8 / volume.zooms[1]), axis=1)
-    return volume.with_data(np.where(moved, volume.data, 0))
+    return _beside(volume, mask, 1, 8)
+
+
+def behind(volume: Volume, mask: BoolArray) -> Volume:
+    """Strip the scan by a mask that lies 8 mm behind its brain."""
+    return _beside(volume, mask, 1, -8)
+
+
+def leftwards(volume: Volume, mask: BoolArray) -> Volume:
+    """Strip the scan by a mask that lies 8 mm to the left of its brain."""
+    return _beside(volume, mask, 0, -8)
+
+
+def above(volume: Volume, mask: BoolArray) -> Volume:
+    """Strip the scan by a mask that lies 8 mm above its brain."""
+    return _beside(volume, mask, 2, 8)
 
 
 def gamma(volume: Volume, mask: BoolArray) -> Volume:
@@ -168,7 +187,8 @@ HARMLESS: dict[str, Spoil] = {"offset": offset, "scale": scale}
 ATTACKS: dict[str, Spoil] = {
     f.__name__: f
     for f in (
-        holes, planes, swapped, interleaved, beside, gamma, vertex, missing, axes_swapped,
+        holes, planes, swapped, interleaved, beside, behind, leftwards,
+        above, gamma, vertex, missing, axes_swapped,
         sides_swapped, upside_down, back_to_front, squeezed, blurred, coarse, half_dark,
     )
 }  # fmt: skip
