@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import benchmark_extraction
 import evaluate_accuracy
@@ -52,9 +53,14 @@ STEPS = ROOT / "build" / "evidence"
 PAGE = ROOT / "docs" / "evidence"
 COLUMNS = ("area", "data", "subject", "tool", "measure", "value")
 PEERS = {"ants": "ANTs N4 + Atropos", "dipy": "dipy HMRF", "sklearn": "scikit-learn mixture"}
-OURS = {
-    "brainseg": {},
-    "brainseg, plain mixture": {"prior": "none", "bias": "none", "smooth": 0.0},
+OURS: dict[str, dict[str, Any]] = {
+    "brainseg": {"table": "six"},
+    "brainseg, plain mixture": {
+        "table": "intensity",
+        "prior": "none",
+        "bias": "none",
+        "smooth": 0.0,
+    },
 }
 HEADS = tuple(f"nc0{n}" for n in range(1, 7))
 SPOILED = ("noise 9 %", "bias 60 %", "rotated 20 about x", "voxels 3 mm", "top 25 mm cropped")
@@ -128,7 +134,11 @@ def ours(args: argparse.Namespace, *, name: str, tool: str) -> Figures:
     seconds = processor_seconds() - before
     voxel_ml = known.volume.voxel_volume
     sums = dict(zip(("CSF", "GM", "WM"), fit.fractions.sum(axis=0) * voxel_ml, strict=True))
-    return dices(known.scores(fit, "intensity")) | volumes(sums) | {"processor seconds": seconds}
+    return (
+        dices(known.scores(fit, OURS[tool]["table"]))
+        | volumes(sums)
+        | {"processor seconds": seconds}
+    )
 
 
 def peer(args: argparse.Namespace, *, name: str, tool: str) -> Figures:

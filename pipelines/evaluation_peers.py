@@ -27,15 +27,23 @@ os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
 import nibabel as nib
 import numpy as np
 
+BRIGHTEST = 0.995
+"""Quantile of the brain at which antsAtroposN4.sh cuts intensities off."""
 FIT = 60_000
 """Voxels that scikit-learn's mixture is fitted to, as many as brainseg uses."""
 
 
 def ants(scan: Path, mask: Path) -> np.ndarray:
-    """N4, then Atropos from a K-means start, with the Markov field of its examples."""
+    """N4, then Atropos from a K-means start, with the Markov field of its examples.
+
+    The brightest voxels are cut off first, as ANTs' own script for the two does
+    (antsAtroposN4.sh): else K-means may give a class to a few of them, and did on OASIS 1001.
+    """
     import ants as tool
 
     image, inside = tool.image_read(str(scan)), tool.image_read(str(mask))
+    values = image.numpy()
+    image[:, :, :] = np.minimum(values, np.quantile(values[inside.numpy() > 0], BRIGHTEST))
     flat = tool.n4_bias_field_correction(image, mask=inside)
     found = tool.atropos(a=flat, x=inside, i="KMeans[3]", m="[0.1,1x1x1]", c="[5,0]")
     return np.asarray(found["segmentation"].numpy())

@@ -16,14 +16,13 @@ from typing import Any
 import evidence_page
 import files
 import prepare
-import yaml
 
 from brainseg import errors
 from brainseg.batch import group
 from brainseg.cli.main import _parser
 from brainseg.qc.measure import quality, verdict, volumes
 from brainseg.qc.measure.numbers import NUMBERS
-from brainseg.qc.pages import methods
+from brainseg.qc.pages import citation, methods
 from brainseg.qc.review import ratings
 from brainseg.tissues import tables
 
@@ -290,30 +289,9 @@ def methods_text() -> str:
     return "> " + methods.paragraph(_record()) + "\n\n"
 
 
-def citation() -> str:
-    """The entries of CITATION.cff as BibTeX."""
-    told = yaml.safe_load((prepare.ROOT / "CITATION.cff").read_text("utf-8"))
-    own = {
-        "author": "{" + told["authors"][0]["name"] + "}",
-        "title": "{" + told["title"] + "}",
-        "version": told["version"],
-        "year": str(told["date-released"])[:4],
-    }
-    entries = [_entry("software", "brainseg", own)]
-    for work in told["references"]:
-        people = " and ".join(f"{a['family-names']}, {a['given-names']}" for a in work["authors"])
-        key = work["authors"][0]["family-names"].replace(" ", "") + str(work["year"])
-        while any(key + "," in e for e in entries):
-            key += "b"
-        fields = {"author": people, "title": "{" + work["title"] + "}", "journal": work["journal"],
-                  "year": str(work["year"]), "doi": work["doi"]}  # fmt: skip
-        entries.append(_entry("article", key, fields))
-    return "```bibtex\n" + "\n\n".join(entries) + "\n```\n\n"
-
-
-def _entry(kind: str, key: str, fields: dict[str, Any]) -> str:
-    inner = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
-    return f"@{kind}{{{key},\n{inner}\n}}"
+def bibtex() -> str:
+    """What to cite for the example, as a study's CITATION.bib has it."""
+    return "```bibtex\n" + citation.texts([_record()])[1] + "```\n\n"
 
 
 def _record() -> dict[str, Any]:

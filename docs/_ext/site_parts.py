@@ -21,6 +21,8 @@ class Generated(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Parse the part as if it stood in the page."""
+        # What the code says may have changed though the page has not.
+        self.env.note_reread()
         text = getattr(parts, self.arguments[0].replace("-", "_"))()
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 

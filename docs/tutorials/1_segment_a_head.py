@@ -20,10 +20,10 @@ import numpy as np
 import brainseg
 
 work = Path("notebook")
-head = work / "phantom_T1w.nii.gz"
 subprocess.run(
     ["brainseg", "phantom", "-o", work, "--voxel-size", "2", "--force", "-q"], check=True
 )
+head = work / "phantom_T1w.nii.gz"
 
 # %%
 # One call
