@@ -127,7 +127,7 @@ def test_the_card_tells_the_scan_and_every_class_of_the_table():
         "Inversion time (TI)": "900 ms",
     }
     sums = result.fit.responsibilities.sum(axis=0, dtype=float) * 8 / 1000
-    for tissue, ml in zip(SIX.tissues, sums, strict=True):
+    for tissue, ml in zip(INTENSITY.tissues, sums, strict=True):
         assert f'{tissue.index} {tissue.name}</th><td class="n">{ml:.0f}</td>' in card
     measured = summarise(from_result(scan, result, record(scan, result)))
     tiv = next(row for row in measured.volumes if row.structure == "tiv")
