@@ -234,7 +234,7 @@ def numbers_of(kept: dict[str, Any], others: list[tuple[str, Any]]) -> dict[str,
 def level_of(numbers: dict[str, float]) -> str:
     """Return the verdict on numbers: what could not be measured is Look, as in a run."""
     if "agreement" in numbers:
-        return LOOK if numbers["agreement"] < map_checks.LEAST_AGREEMENT else PASS
+        return LOOK if numbers["agreement"] < map_checks.LEAST_REGION_DICE else PASS
     if not numbers:
         return LOOK
     checks = out_of_range(Quality(dict(numbers), {}))

@@ -4,7 +4,7 @@
 
 For each T1w scan of the shared data: the agreement of the placed atlas with the network's map, as
 `brainseg.anatomy.prior` takes it, and the same with the atlas moved by 20 mm along each axis. A run
-warns below `brainseg.anatomy.map_checks.LEAST_AGREEMENT`.
+warns below `brainseg.anatomy.map_checks.LEAST_REGION_DICE`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=root.parent / "shared/data")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    least, found = map_checks.LEAST_AGREEMENT, []
+    least, found = map_checks.LEAST_REGION_DICE, []
     with threadpool_limits(1):
         for path in (p for pattern in SCANS for p in sorted(args.data.glob(pattern))):
             volume = nifti.load(path).volume

@@ -23,7 +23,7 @@ from brainseg.core.volume import Volume
 SHARE = np.float32(2 / 3)
 """Weight of the network. Of 1, 0.8, 2/3 and 0.5 it has the highest least Dice on scans with masks
 of other origin, within 0.001 of the best median."""
-LEAST_AGREEMENT = 0.85
+LEAST_MASK_DICE = 0.85
 """Dice of the two below which a mean of them means nothing: one has failed."""
 
 
@@ -57,7 +57,7 @@ def extract(volume: Volume, *, threads: int = 1) -> Extraction:
         ours, found = seen.result(), placed.result()
     carried = carry_brain(found, atlas, shape=volume.shape, zooms=volume.zooms, threads=threads)
     agreement = dice(ours > LEVEL, carried > LEVEL)
-    if agreement < LEAST_AGREEMENT:
+    if agreement < LEAST_MASK_DICE:
         alone, confidence = draw(ours)
         note = (
             f"network and atlas disagree on the brain (Dice {agreement:.2f}); the network's is used"

@@ -65,7 +65,7 @@ def spatial_prior(
         return pooled(ours, ours), STAND_IN
     agreement = map_checks.agreement(ours, atlas)
     prior = pooled(atlas, ours)
-    if agreement >= map_checks.LEAST_AGREEMENT:
+    if agreement >= map_checks.LEAST_REGION_DICE:
         return prior, ""
     note = (
         "the head atlas may lie wrongly: the network sees brain stem, cerebellum or deep grey "

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 # A placed atlas whose brain agrees less than this with the mask lies somewhere else: on heads that
 # it fits the Dice is above 0.9, on slabs and failed registrations far below.
-LEAST_AGREEMENT = 0.8
+LEAST_PLACED_DICE = 0.8
 # Classes that share an intensity are told apart by place alone.
 INTENSITIES = (
     ("csf",),
@@ -81,7 +81,7 @@ def place_atlas(
     first = start or register_atlas(volume.data, atlas, zooms=volume.zooms, brain=mask)
     field = _refine(volume, mask, atlas, first, threads)
     refined = Registration(first.matrix, field, first.intensities, first.explained)
-    if _agreement(refined, atlas, volume, mask, threads) < LEAST_AGREEMENT:
+    if _agreement(refined, atlas, volume, mask, threads) < LEAST_PLACED_DICE:
         return None
     maps = np.stack([atlas.of(name) for name in BRAIN])
     found = carry(maps, refined, mask, zooms=volume.zooms, threads=threads)

@@ -84,7 +84,8 @@ class Entry:
     peak_memory_mb : float or None
         Largest resident memory of the worker during the scan.
     outputs : dict
-        File name to what was written. No file is ever removed because it stands here.
+        File name to what was written. Names here are compared, never acted on: a ledger that
+        somebody edited can remove nothing.
     error : Failure or None
     started, ended : str
         UTC times, ISO 8601.
@@ -191,7 +192,7 @@ def reason_to_run(
     parameters : dict
     version : str
     outputs : dict
-        Files beside which the outputs should be, with their bytes.
+        Names and sizes in bytes of the files that are in the target folder now.
     """
     if entry is None:
         return "new"

@@ -260,7 +260,7 @@ def _failure(task: Task, error: Exception) -> Failure:
 
 
 def _clear(task: Task) -> None:
-    """Put in order what a worker that died on this scan left; holding the lock, it is nobody's."""
+    """Put in order what a dead worker left of this scan; the caller holds the scan's lock."""
     derivatives.recover(task.job.target)
     locks.sweep(task.job.target.folder)
     atomic.sweep(task.job.target.folder)

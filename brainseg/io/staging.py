@@ -3,10 +3,13 @@
 The stage is a hidden folder beside the targets. Its inner folders say how far the step has come,
 so that whoever finds it after a crash knows what to do:
 
-- ``new`` holds the new files until all of them are written. What lies in ``old`` beside it was
-  moved out of the way, the record first; it goes back.
-- ``placing`` is the same folder once every old file is out of the way. What is in it still goes to
-  its place, the record last.
+- ``new`` holds the new files until all of them are written. ``old`` beside it holds the former files
+  that were moved out of the way so far; they go back.
+- ``placing`` is ``new`` under another name, once every former file is out of the way. What is still
+  in it goes to its place.
+
+One file, the record, stands for a whole result: of the former files it is moved first, of the new
+ones last.
 
 So an old record never lies beside a new file, and a record always stands for a whole result.
 """
