@@ -3,8 +3,8 @@
 The stage is a hidden folder beside the targets. Its inner folders say how far the step has come,
 so that whoever finds it after a crash knows what to do:
 
-- ``new`` holds the new files until all of them are written. ``old`` beside it holds the former files
-  that were moved out of the way so far; they go back.
+- ``new`` holds the new files until all of them are written. ``old`` beside it holds the former
+  files that were moved out of the way so far; they go back.
 - ``placing`` is ``new`` under another name, once every former file is out of the way. What is still
   in it goes to its place.
 
