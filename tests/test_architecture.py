@@ -24,6 +24,7 @@ ROOMS = (
     "alignment",
     "tissues",
     "pipeline",
+    "longitudinal",
     "io",
     "qc",
     "run",
