@@ -143,6 +143,35 @@ def _abreast(maps: list[Array], mask: BoolArray) -> FloatArray:
     return np.stack([ndimage.map_coordinates(m, at, order=1) for m in smooth])
 
 
+def measure_proportions(mask: BoolArray, zooms: tuple[float, float, float]) -> dict[str, float]:
+    """Measure a brain's width over its length, and its height over the mean of both.
+
+    Each is a standard deviation of the mask's voxels in mm. Voxel sizes that are wrong along one
+    axis change them; a head that nods by 20 degrees changes the height by less than 10 %.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (I, J, K)
+        Not empty.
+    zooms : tuple of float
+        In mm.
+
+    Returns
+    -------
+    dict
+        ``brain_width``, left-right over front-back, and ``brain_height``, up-down over the
+        geometric mean of the two.
+    """
+    spreads = []
+    for axis in range(3):
+        count = mask.sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
+        at = np.arange(count.size) * zooms[axis]
+        mean = float((count * at).sum() / count.sum())
+        spreads.append(float(np.sqrt((count * (at - mean) ** 2).sum() / count.sum())))
+    x, y, z = (max(s, 1e-3) for s in spreads)  # a mask of one plane has no extent
+    return {"brain_width": x / y, "brain_height": z / float(np.sqrt(x * y))}
+
+
 def measure_sides(fractions: Array, mask: BoolArray) -> float:
     """Return the largest difference of a tissue between left and right over its sum."""
     x = np.nonzero(mask)[0]

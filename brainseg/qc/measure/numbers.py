@@ -147,6 +147,12 @@ NUMBERS: tuple[Number, ...] = (
            "lies; above 0 where axes may be wrong", "", _FIT),
     Number("sides_gm_wm", "Difference of the sides", LOWER,
            "|left − right| / (left + right) of grey or white matter, the larger", "", _FIT),
+    Number("brain_width", "Width over length of the brain", NEITHER,
+           "standard deviation of the mask's voxels left-right over that front-back; 0.72 to 0.89 "
+           "is usual", "", _FIT),
+    Number("brain_height", "Height over width and length of the brain", NEITHER,
+           "standard deviation of the mask's voxels up-down over the geometric mean of the other "
+           "two; 0.80 to 1.01 is usual", "", _FIT),
     Number("zoom_max", "Largest voxel size (mm)", LOWER, "from the header", "", _FIT),
     Number("gm_level", "Grey over white matter", NEITHER,
            "median of grey over that of white matter, from the darkest of the scan on; near 1 "

@@ -41,7 +41,29 @@ def test_a_whole_head_passes(head: tuple[Array, Array, Array]) -> None:
         **integrity.measure_planes(data, mask),
         head_turn=integrity.measure_turn(fractions, mask, ZOOMS),
         sides_gm_wm=integrity.measure_sides(fractions, mask),
+        **integrity.measure_proportions(mask, ZOOMS),
     )
+
+
+def test_voxel_sizes_that_are_wrong_along_one_axis_are_told(
+    head: tuple[Array, Array, Array],
+) -> None:
+    _, mask, _ = head
+    i, j, k = ZOOMS
+    assert keys(**integrity.measure_proportions(mask, (i, j, 0.7 * k))) == {"brain_height"}
+    assert keys(**integrity.measure_proportions(mask, (0.7 * i, j, k))) >= {"brain_width"}
+    assert keys(**integrity.measure_proportions(mask, (i, 0.7 * j, k))) >= {"brain_width"}
+    nodding = ndimage.rotate(mask.astype(np.float32), 20, axes=(1, 2), order=1) > 0.5
+    assert not keys(**integrity.measure_proportions(nodding, ZOOMS))
+
+
+def test_proportions_of_an_ellipsoid_are_those_of_its_axes() -> None:
+    x, y, z = np.ogrid[-40:41, -40:41, -40:41]
+    ball = (x / 30) ** 2 + (y / 40) ** 2 + (z / 24) ** 2 < 1
+    found = integrity.measure_proportions(ball, (1.0, 1.0, 2.0))
+    # Rounding to voxels moves a radius of 24 by less than a half.
+    assert found["brain_width"] == pytest.approx(30 / 40, rel=0.02)
+    assert found["brain_height"] == pytest.approx(48 / np.sqrt(30 * 40), rel=0.02)
 
 
 def swapped(data: Array) -> Array:
