@@ -15,7 +15,7 @@ from brainseg.core.metrics import Agreement, compare
 from brainseg.core.volume import Array, BoolArray
 from brainseg.errors import DataError, UsageError
 from brainseg.io.grids import require_same_grid
-from brainseg.io.inputs import Image, read_labels, read_mask, read_scan
+from brainseg.io.inputs import Image, read_labels, read_mask, read_scan, source_of
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import segment_volume
 from brainseg.segmentation import Segmentation
@@ -104,15 +104,21 @@ def segment(
         options["mask"] = mask
     elif mask is not None:
         options["mask"], own_mask = "file", read_mask(mask, scan)
+    further = {n: _contrast(n, c, scan) for n, c in (contrasts or {}).items()}
+    others = [source_of(contrast, name) for name, contrast in further.items()]
+    if own_mask is not None:
+        others.append(source_of(mask, "mask"))
+    if seeds is not None:
+        others.append(source_of(seeds, "seeds"))
     result = segment_volume(
         scan.volume,
         _config(config, options),
         mask=own_mask,
         finite=scan.finite,
-        contrasts={n: _contrast(n, c, scan).volume for n, c in (contrasts or {}).items()},
+        contrasts={name: contrast.volume for name, contrast in further.items()},
         seeds=None if seeds is None else read_labels(seeds, "seeds", reference=scan)[0].data,
     )
-    return Segmentation(scan, result)
+    return Segmentation(scan, result, tuple(others))
 
 
 def save(

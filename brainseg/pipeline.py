@@ -15,7 +15,7 @@ from brainseg.anatomy.brain import Extraction, extract_brain, given_mask, stripp
 from brainseg.anatomy.head import HeadMap
 from brainseg.anatomy.missing import find_missing
 from brainseg.anatomy.prior import spatial_prior
-from brainseg.anatomy.result_checks import Agreement
+from brainseg.anatomy.result_checks import MapAgreement
 from brainseg.config import SegmentConfig
 from brainseg.core import masking
 from brainseg.core.steps import Steps
@@ -33,7 +33,7 @@ of length mistaken, a header damaged), and grids made in mm would be empty or wi
 LARGEST_BRAIN_MM = 300.0
 """A side of the box around a brain mask; even a whole adult head lies within."""
 
-NO_MAP = Agreement({}, unknown="no map of the head was made")
+NO_MAP = MapAgreement({}, unknown="no map of the head was made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class SegmentedVolume:
         The FLAIR scan, aligned, where there is one.
     seeded : bool
         The fit started from voxels whose tissue the user knew.
-    agreement : Agreement
+    agreement : MapAgreement
         How far mask and tissues agree with the head network's map.
     regions : ndarray of uint8, shape (n_mask,), or None
         Where the spatial prior expects each part of the brain, by the labels of `SIX`; None
@@ -71,7 +71,7 @@ class SegmentedVolume:
     seconds: Mapping[str, float]
     flair: NDArray[np.float32] | None = None
     seeded: bool = False
-    agreement: Agreement = NO_MAP
+    agreement: MapAgreement = NO_MAP
     regions: NDArray[np.uint8] | None = None
 
     @property
@@ -235,10 +235,10 @@ def _fit(
 
 def _compare(
     seen: HeadMap | None, doubt: str, volume: Volume, mask: BoolArray, fit: TissueFit
-) -> Agreement:
+) -> MapAgreement:
     """Compare mask and tissues with the network's map of the head, or say why that cannot be."""
     if seen is None:
-        return Agreement({}, unknown=doubt)
+        return MapAgreement({}, unknown=doubt)
     agreement = result_checks.compare_mask(seen, mask, volume.zooms)
     return agreement.with_tissues(
         result_checks.compare_tissues(seen, mask, fit.fractions, volume.zooms)

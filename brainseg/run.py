@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from brainseg.errors import CannotCreateError
 from brainseg.io import atomic, derivatives, locks, nifti
 from brainseg.io.bids import split_name
 from brainseg.io.derivatives import Target
-from brainseg.io.inputs import read_mask
+from brainseg.io.inputs import Source, read_mask, source_of
 from brainseg.io.nifti import Scan
 from brainseg.io.sidecar import read_acquisition
 from brainseg.pipeline import SegmentedVolume, segment_volume
@@ -72,12 +72,15 @@ class Inputs:
     contrasts : mapping of name to Volume
         Each on its own grid.
     seeds : ndarray of int, shape of the scan, or None
+    others : tuple of Source
+        Names and hashes of all but the scan.
     """
 
     scan: Scan
     mask: BoolArray | None
     contrasts: Mapping[str, Volume]
     seeds: NDArray[np.integer] | None
+    others: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +97,18 @@ def read(job: Job) -> Inputs:
     scan = nifti.load(job.path, index=job.index)
     scan = replace(scan, acquisition=read_acquisition(job.path))
     mask = None if job.mask is None else read_mask(job.mask, scan)
-    contrasts = {name: nifti.load(path).volume for name, path in job.contrasts}
+    scans = {name: nifti.load(path) for name, path in job.contrasts}
+    others = [source_of(contrast, name) for name, contrast in scans.items()]
+    for role, path in (("mask", job.mask), ("seeds", job.seeds)):
+        if path is not None:
+            others.append(source_of(path, role))
     seeds = None
     if job.seeds is not None:
         seeds = nifti.load_labels(job.seeds, reference=scan)[0].data
     for note in scan.notes:
         log.warning("%s: %s", scan.path.name, note)
-    return Inputs(scan, mask, contrasts, seeds)
+    contrasts = {name: contrast.volume for name, contrast in scans.items()}
+    return Inputs(scan, mask, contrasts, seeds, tuple(others))
 
 
 def plain_target(path: Path, out: Path) -> Target:
@@ -185,7 +193,7 @@ def _segment(
     )
     for warning in result.warnings:
         log.warning("%s: %s", scan.path.name, warning)
-    return _write(job.target, scan, result, report=report, timed=timed, steps=steps)
+    return _write(job.target, scan, result, inputs.others, report=report, timed=timed, steps=steps)
 
 
 def save_result(
@@ -193,6 +201,7 @@ def save_result(
     scan: Scan,
     result: SegmentedVolume,
     *,
+    others: Sequence[Source] = (),
     force: bool = False,
     report: bool = True,
 ) -> list[Path]:
@@ -204,6 +213,8 @@ def save_result(
     scan : Scan
         What was segmented.
     result : SegmentedVolume
+    others : sequence of Source
+        The inputs beside the scan.
     force, report : bool
         As for `run_scan`.
 
@@ -218,16 +229,23 @@ def save_result(
     """
     with _alone(target):
         derivatives.require_free(target, force=force)
-        written = _write(target, scan, result, report=report, timed=True, steps=Steps())
+        written = _write(target, scan, result, others, report=report, timed=True, steps=Steps())
         return list(written.files)
 
 
 def _write(
-    target: Target, scan: Scan, result: SegmentedVolume, *, report: bool, timed: bool, steps: Steps
+    target: Target,
+    scan: Scan,
+    result: SegmentedVolume,
+    others: Sequence[Source],
+    *,
+    report: bool,
+    timed: bool,
+    steps: Steps,
 ) -> Finished:
     """Measure, make the QC page where it is wanted, and write all files; the lock is held."""
     with steps.step("Measure"):
-        record = derivatives.record(scan, result, timed=timed)
+        record = derivatives.record(scan, result, others=others, timed=timed)
         subject = from_result(scan, result, record)
         measured = summarise(subject)
         quality = summary.files(measured, target.suffix)
@@ -237,7 +255,7 @@ def _write(
         with steps.step("Report"):
             quality |= outputs(subject, measured, threads=result.config.threads)
     with steps.step("Write"):
-        files = derivatives.write(target, scan, result, quality=quality, timed=timed)
+        files = derivatives.write(target, scan, result, quality=quality, others=others, timed=timed)
     return Finished(result, measured, tuple(files))
 
 

@@ -17,6 +17,7 @@ from brainseg.core.volume import Array, BoolArray
 from brainseg.errors import UsageError
 from brainseg.io import nifti
 from brainseg.io.grids import times
+from brainseg.io.inputs import Source
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import SegmentedVolume
 from brainseg.run import plain_target, save_result
@@ -34,10 +35,13 @@ class Segmentation:
         The input.
     found : SegmentedVolume
         The same result in canonical (RAS+) axis order, as the package works with it.
+    others : tuple of Source
+        Names and hashes of the inputs beside the scan: contrasts, mask, seeds.
     """
 
     scan: Scan
     found: SegmentedVolume
+    others: tuple[Source, ...] = ()
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -157,7 +161,9 @@ class Segmentation:
         CannotCreateError, OutputError, TemporaryError
         """
         target = plain_target(self.scan.path, Path(folder))
-        return save_result(target, self.scan, self.found, force=force, report=report)
+        return save_result(
+            target, self.scan, self.found, others=self.others, force=force, report=report
+        )
 
     def _own(self, canonical: Array) -> Array:
         """Bring a map from canonical order to the input's own."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from brainseg.anatomy.brain import Extraction
-from brainseg.anatomy.result_checks import Agreement
+from brainseg.anatomy.result_checks import MapAgreement
 from brainseg.config import SegmentConfig
 from brainseg.core.volume import Volume
 from brainseg.io import derivatives, grids
@@ -25,7 +25,7 @@ SHAPE, ZOOMS = (88, 104, 88), (2.0, 2.0, 2.0)
 MEANS = np.array([30.0, 48.0, 66.0, 80.0, 96.0, 110.0])
 SD = 4.0
 
-AGREES = Agreement(
+AGREES = MapAgreement(
     {
         "map_inward_mm": -0.7,
         "map_distance_mm": 1.3,

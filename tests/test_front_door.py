@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import brainseg
 from brainseg.cli.main import main
 from brainseg.errors import BrainsegError, CannotCreateError, DataError, UsageError
 from brainseg.evaluation.phantom import make_phantom
+from brainseg.io.inputs import Source, source_of
 
 HEAD = make_phantom(zooms=(3.0, 3.0, 3.0), seed=1)
 AFFINE = HEAD.volume.affine
@@ -146,10 +148,31 @@ def test_saved_is_what_the_program_writes(tmp_path: Path) -> None:
             for record in (one, two):
                 del record["seconds"]
             assert one == two
+            digest = hashlib.sha256(mask.read_bytes()).hexdigest()
+            assert one["other_inputs"] == [{"role": "mask", "name": mask.name, "sha256": digest}]
         else:
             assert file.read_bytes() == other.read_bytes()
     with pytest.raises(CannotCreateError, match="add `force`"):
         brainseg.save(quick(path), tmp_path / "a")
+
+
+def test_every_input_beside_the_scan_is_named_and_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "head_FLAIR.nii.gz"
+    image = nib.Nifti1Image(HEAD.volume.data, AFFINE)
+    image.to_filename(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    scan = brainseg.load(path)
+    for given in (scan, path, str(path), nib.load(path)):
+        assert source_of(given, "FLAIR") == Source("FLAIR", path.name, digest)
+    voxels = hashlib.sha256(HEAD.mask.tobytes()).hexdigest()
+    assert source_of(HEAD.mask, "mask") == Source("mask", "mask", voxels)
+    seeds = HEAD.six.astype(np.uint8)
+    found = quick(scan, contrasts={"FLAIR": path}, seeds=seeds)
+    assert [s.role for s in found.others] == ["FLAIR", "mask", "seeds"]
+    found.save(tmp_path / "out", report=False)
+    written = json.loads((tmp_path / "out/head_desc-brainseg_mixture.json").read_text())
+    assert [s["role"] for s in written["other_inputs"]] == ["FLAIR", "mask", "seeds"]
+    assert written["other_inputs"][0]["sha256"] == digest
 
 
 def test_zooms_alone_are_taken_with_a_warning(result: brainseg.Segmentation) -> None:

@@ -44,7 +44,7 @@ are left out: their intensities lie between grey and white."""
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class MapAgreement:
     """How far a result agrees with the network's map.
 
     Attributes
@@ -62,12 +62,12 @@ class Agreement:
     foreign_at: str = ""
     unknown: str = ""
 
-    def with_tissues(self, numbers: dict[str, float]) -> Agreement:
+    def with_tissues(self, numbers: dict[str, float]) -> MapAgreement:
         """Add what `compare_tissues` found."""
         return replace(self, numbers={**self.numbers, **numbers})
 
 
-def compare_mask(found: HeadMap, mask: BoolArray, zooms: Zooms) -> Agreement:
+def compare_mask(found: HeadMap, mask: BoolArray, zooms: Zooms) -> MapAgreement:
     """Compare a brain mask with the network's map of the head.
 
     Parameters
@@ -80,7 +80,7 @@ def compare_mask(found: HeadMap, mask: BoolArray, zooms: Zooms) -> Agreement:
 
     Returns
     -------
-    Agreement
+    MapAgreement
         ``map_inward_mm``: how far the mask's border lies inside the map's, on average; negative
         outside. ``map_distance_mm``: the same without sign. ``map_missing``: the largest share of
         the space around one place that is grey or white matter outside the mask. ``map_foreign``:
@@ -88,7 +88,7 @@ def compare_mask(found: HeadMap, mask: BoolArray, zooms: Zooms) -> Agreement:
         mask. ``map_missing_cerebellum`` and so on: share of each part left out.
     """
     if not mask.any():
-        return Agreement({}, unknown="the mask is empty")
+        return MapAgreement({}, unknown="the mask is empty")
     share = _averaged(found, mask.astype(np.float32), bounding_box(mask), zooms)
     total = float(np.count_nonzero(mask)) * math.prod(zooms) / 1000
     held = float(share.sum(dtype=np.float64)) * found.view.voxel**3 / 1000
@@ -129,7 +129,7 @@ def compare_tissues(
     return numbers
 
 
-def compare_share(found: HeadMap, share: Float32, beyond: float) -> Agreement:
+def compare_share(found: HeadMap, share: Float32, beyond: float) -> MapAgreement:
     """Compare a mask that is given on the map's grid.
 
     Parameters
@@ -142,7 +142,7 @@ def compare_share(found: HeadMap, share: Float32, beyond: float) -> Agreement:
     """
     brain = largest_part(found.brain > 0.5)[0]
     if not brain.any():
-        return Agreement({}, unknown="the network sees no brain in this scan")
+        return MapAgreement({}, unknown="the network sees no brain in this scan")
     p, voxel = found.probabilities, found.view.voxel
     tissue = p[: len(SOLID)].sum(axis=0)
     tissue = tissue * (brain & (tissue > 0.5))
@@ -168,7 +168,7 @@ def compare_share(found: HeadMap, share: Float32, beyond: float) -> Agreement:
         numbers[f"map_missing_{part}"] = (
             float((inside * (1 - share)).sum(dtype=np.float64)) / total if total else 0.0
         )
-    return Agreement(numbers, _where(missing_at, brain, p), _where(foreign_at, brain, p))
+    return MapAgreement(numbers, _where(missing_at, brain, p), _where(foreign_at, brain, p))
 
 
 def _averaged(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from brainseg.core.volume import Array
 from brainseg.errors import CannotCreateError
 from brainseg.io import atomic, nifti, staging
 from brainseg.io.grids import Grid
+from brainseg.io.inputs import Source
 from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
 from brainseg.pipeline import SegmentedVolume
@@ -137,6 +138,7 @@ def write(
     result: SegmentedVolume,
     *,
     quality: Mapping[str, bytes],
+    others: Sequence[Source] = (),
     timed: bool = True,
 ) -> list[Path]:
     """Write all outputs of one scan.
@@ -149,7 +151,7 @@ def write(
     result : SegmentedVolume
     quality : Mapping
         Files of quality control, ending to content; from `brainseg.qc.pages.report.outputs`.
-    timed : bool
+    others, timed
         As for `record`.
 
     Returns
@@ -165,7 +167,7 @@ def write(
     files = _images(target, scan.grid, result)
     texts = _sidecars(target, result)
     files |= {name: content.__bytes__ for name, content in quality.items()}
-    texts["desc-brainseg_mixture.json"] = to_json(record(scan, result, timed=timed))
+    texts["desc-brainseg_mixture.json"] = to_json(record(scan, result, others=others, timed=timed))
     files |= {name: text.encode for name, text in texts.items()}
     for ending in files:
         if not ENDING.fullmatch(ending):
@@ -218,13 +220,17 @@ def describe_dataset(root: Path, extra: dict[str, Any] | None = None) -> None:
             atomic.write_text(root / name, text)
 
 
-def record(scan: Scan, result: SegmentedVolume, *, timed: bool = True) -> dict[str, Any]:
+def record(
+    scan: Scan, result: SegmentedVolume, *, others: Sequence[Source] = (), timed: bool = True
+) -> dict[str, Any]:
     """Return everything that was estimated and how, as it is written to the mixture's JSON.
 
     Parameters
     ----------
     scan : Scan
     result : SegmentedVolume
+    others : sequence of Source
+        The inputs beside the scan: contrasts, mask, seeds.
     timed : bool
         Tell the seconds of each step. A study keeps them in its ledger instead, so that the same
         scan gives the same bytes whenever and wherever it is run.
@@ -259,6 +265,7 @@ def record(scan: Scan, result: SegmentedVolume, *, timed: bool = True) -> dict[s
         "contrasts": list(result.fit.contrasts),
         "input": {"name": scan.path.name, "sha256": scan.sha256},
         "acquisition": scan.acquisition.known(),
+        "other_inputs": [asdict(source) for source in others],
         "versions": versions(),
     }
     if result.fit.lesions is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +25,45 @@ _NO_AFFINE = (
     "no affine was given; the axes are taken to run to the right, to the front and up, so left "
     "and right cannot be known"
 )
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input beside the scan, as the record names it.
+
+    Attributes
+    ----------
+    role : str
+        ``mask``, ``seeds``, or the contrast: ``T2w``, ``FLAIR``, ``PDw``.
+    name : str
+        Of its file, without folders.
+    sha256 : str
+        Of the file's bytes, or of the voxels where it came from no file.
+    """
+
+    role: str
+    name: str
+    sha256: str
+
+
+def source_of(image: Image, role: str) -> Source:
+    """Name and hash an image that was read in whatever form.
+
+    Parameters
+    ----------
+    image : Image
+    role : str
+    """
+    if isinstance(image, Scan):
+        return Source(role, image.path.name, image.sha256)
+    if isinstance(image, str | os.PathLike):
+        path = Path(image)
+        files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else None
+        return Source(role, path.name, nifti.sha256_of(files or nifti.files_of(path)))
+    if isinstance(image, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+        return Source(role, role, digest)
+    return Source(role, nifti.name_of(image, role).name, nifti.hash_of(image))
 
 
 def read_scan(

@@ -246,7 +246,7 @@ def _open(path: Path) -> tuple[Any, str]:
         if not path.is_file():
             # A pipe may never end, and the image is read more than once.
             raise NoInputError(f"{path.name}: a pipe or device; give a file or folder")
-        digest = sha256_of(_files_of(path))
+        digest = sha256_of(files_of(path))
     except PermissionError as error:
         raise NoInputError(f"{path.name}: may not be read; check its permissions") from error
     except OSError as error:
@@ -270,7 +270,7 @@ def _open(path: Path) -> tuple[Any, str]:
         ) from error
 
 
-def _files_of(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     """Return the files of an image: of a pair the header and the voxels, else the one file."""
     try:
         parts = nib.load(path).file_map

@@ -7,6 +7,10 @@ import numpy as np
 from brainseg.tissues.model import CSF, INTENSITY, Floats
 from brainseg.tissues.ties import CSF_STEP, MIN_VARIANCE, apart, tie_line
 
+# Guesses of pure grey and white, in percentiles of the intensities.
+_GREY, _WHITE = (20, 30, 40, 50, 60), (75, 85, 93)
+N_STARTS = len(_GREY) * len(_WHITE)
+"""Short fits, one from each pair of guesses, of which the best is kept."""
 # Expected weights of `INTENSITY` in a head, for the choice among starts only.
 _USUAL = np.array([0.08, 0.05, 0.08, 0.3, 0.1, 0.1, 0.29])
 # The search on the histogram changes no more after forty steps. Its priors count as so many samples
@@ -33,8 +37,8 @@ def first_anchors(values: Floats) -> Floats:
     x, share = _histogram(values, 400)
     at = np.interp(np.linspace(0, 1, 101), np.cumsum(share), x)
     best, anchors = -np.inf, np.array([at[5], at[45], at[90]])
-    for grey in (20, 30, 40, 50, 60):
-        for white in (75, 85, 93):
+    for grey in _GREY:
+        for white in _WHITE:
             if at[white] - at[grey] < 1e-3:
                 continue
             score, found = _tied_em(x, share, at[grey], at[white])

@@ -65,7 +65,7 @@ SPOILED = {
 }
 
 
-def numbers(found: HeadMap, name: str, zoom: float) -> result_checks.Agreement:
+def numbers(found: HeadMap, name: str, zoom: float) -> result_checks.MapAgreement:
     n = round(SIDE * VOXEL / zoom)
     at = points((n,) * 3, zoom)
     # The scan's first voxel is the origin of the map's mm: both grids share their middle.

@@ -27,6 +27,12 @@ class _Input(TypedDict):
     sha256: str
 
 
+class _Other(TypedDict):
+    role: str
+    name: str
+    sha256: str
+
+
 class _Options(TypedDict):
     tissues: str
     bias: str
@@ -51,6 +57,7 @@ class Record(TypedDict):
     zero: NotRequired[float]
     input: _Input
     acquisition: NotRequired[dict[str, float]]
+    other_inputs: NotRequired[list[_Other]]
     versions: dict[str, str]
     seconds: NotRequired[dict[str, float]]
 

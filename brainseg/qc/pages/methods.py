@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from brainseg.tissues.start import N_STARTS
+
 ROUTES = {
     "fused": "the mean of a convolutional network trained on synthetic images of any contrast and "
     "of a registered head atlas",
@@ -118,21 +120,22 @@ def _fit(record: Mapping[str, Any]) -> str:
     if kind == "seeds":
         return (
             f"It was fitted by maximum likelihood with expectation-maximisation ({DEMPSTER}), one "
-            "Gaussian a tissue, started from voxels that the user had labelled; these kept their "
-            "label throughout"
+            "Gaussian a tissue, from one start, the voxels that the user had labelled; these kept "
+            "their label throughout"
         )
     if kind == "none":
         return (
             f"It was fitted by maximum likelihood with expectation-maximisation ({DEMPSTER}), "
-            "started from K-means"
+            "from one start, found by K-means"
         )
     told = f"It was fitted by MAP expectation-maximisation ({DEMPSTER})"
     if kind == "cohort":
-        return f"{told}, started from the mixture of a cohort and kept near it"
+        return f"{told}, from one start, the mixture of a cohort, and kept near it"
     if kind == "unnamed":
-        return f"{told}, started from K-means and kept near that start"
+        return f"{told}, from one start, found by K-means, and kept near it"
     told += (
-        " with classes tied to their tissues (the mean of a boundary class lies between those of "
+        f", started from the best of {N_STARTS} short fits to the histogram, with classes tied to "
+        "their tissues (the mean of a boundary class lies between those of "
         "its neighbours)"
     )
     if record.get("seeded"):
@@ -166,6 +169,10 @@ def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Input", record["input"]["name"]),
         ("SHA-256 of the input", record["input"]["sha256"]),
+        *(
+            (other["role"], f"{other['name']}, SHA-256 {other['sha256']}")
+            for other in record.get("other_inputs", ())
+        ),
         ("Options", ", ".join(f"{k} {v}" for k, v in options.items())),
         ("Versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
     ]

@@ -9,6 +9,7 @@ from qc_heads import head, record
 
 from brainseg.anatomy import prior as spatial
 from brainseg.qc.pages import methods
+from brainseg.tissues.start import N_STARTS
 
 CONTRASTS = ((), ("T2w",), ("T2w", "FLAIR"))
 COMBINATIONS = list(
@@ -46,7 +47,10 @@ def test_every_combination_is_told_as_it_is(base: dict) -> None:
         unnamed_seeds = seeded and not named
         assert ("labelled; these kept" in text) == unnamed_seeds, where
         assert ("the user had labelled" in text) == seeded, where
-        assert ("from K-means" in text) == (not (seeded or named) and prior != "cohort"), where
+        found = not (seeded or named) and prior != "cohort"
+        assert ("one start, found by K-means" in text) == found, where
+        assert ("from one start" in text) == (not named), where
+        assert (f"best of {N_STARTS} short fits" in text) == named, where
         assert ("tied to their tissues (the mean" in text) == named, where
         regional = table in ("six", "6") and named
         assert ("parted grey and white matter by region" in text) == regional, where
@@ -79,6 +83,17 @@ def test_a_map_that_stands_in_for_the_atlas_is_told(base: dict) -> None:
     text = methods.paragraph(base | {"options": options, "warnings": [spatial.STAND_IN]})
     assert "and a network's map of the head as spatial prior" in text
     assert "registered head atlas as" not in text
+
+
+def test_every_input_is_named_with_its_hash(base: dict) -> None:
+    others = [
+        {"role": "FLAIR", "name": "sub-01_FLAIR.nii.gz", "sha256": "a" * 64},
+        {"role": "mask", "name": "mine.nii.gz", "sha256": "b" * 64},
+    ]
+    told = dict(methods.provenance(base | {"other_inputs": others}))
+    assert told["FLAIR"] == f"sub-01_FLAIR.nii.gz, SHA-256 {'a' * 64}"
+    assert told["mask"] == f"mine.nii.gz, SHA-256 {'b' * 64}"
+    assert "mask" not in dict(methods.provenance(base))
 
 
 def test_the_record_says_what_the_text_needs(base: dict) -> None:
