@@ -6,23 +6,20 @@ Runs in an environment of its own, which holds the tools and not brainseg:
 
     python3 -m venv PEERS && PEERS/bin/pip install antspyx dipy scikit-learn nibabel
 
-Each tool is called as its manual says, with three classes, one thread and its own defaults. Labels
-are put in the order dark, middle, bright, which is CSF, grey, white on a T1w scan. The last line
-printed is JSON: the tool's version, its processor seconds and its peak memory.
+Each tool is called as its manual says, with three classes and its own defaults; `evaluate_all.py`
+gives it one thread. Labels are put in the order dark, middle, bright, which is CSF, grey, white on
+a T1w scan. The last line printed is JSON: the tool's version, its processor seconds and its peak
+memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
 
 import nibabel as nib
 import numpy as np

@@ -14,7 +14,9 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 
 import check_site  # noqa: E402
+import evaluation_peers  # noqa: E402
 import evidence_page  # noqa: E402
+import numpy as np  # noqa: E402
 import parts  # noqa: E402
 
 from brainseg import errors  # noqa: E402
@@ -111,3 +113,9 @@ def test_an_axis_holds_every_dot() -> None:
         assert 1 <= (high - low) / step <= 6
     low, high, _ = evidence_page.axis(3.0, 88.0, capped=False)
     assert low <= 3.0 < 88.0 <= high
+
+
+def test_classes_of_other_tools_are_numbered_from_dark_to_bright() -> None:
+    labels = np.array([3, 3, 1, 7, 0], np.uint8)
+    data = np.array([5.0, 7.0, 1.0, 9.0, 0.0])
+    assert evaluation_peers.in_order(labels, data).tolist() == [2, 2, 1, 3, 0]
