@@ -32,7 +32,8 @@ from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 from brainseg.anatomy.head import map_head, regions
-from brainseg.anatomy.prior import VOXEL, pooled
+from brainseg.anatomy.map_checks import VOXEL
+from brainseg.anatomy.prior import pooled
 from brainseg.atlas.head_atlas import Atlas, load_atlas, read_atlas, write_atlas
 from brainseg.atlas.placing import place_atlas
 from brainseg.core.metrics import dice

@@ -14,6 +14,7 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 
 import check_site  # noqa: E402
+import evaluate_all  # noqa: E402
 import evaluation_peers  # noqa: E402
 import evidence_page  # noqa: E402
 import numpy as np  # noqa: E402
@@ -119,3 +120,10 @@ def test_classes_of_other_tools_are_numbered_from_dark_to_bright() -> None:
     labels = np.array([3, 3, 1, 7, 0], np.uint8)
     data = np.array([5.0, 7.0, 1.0, 9.0, 0.0])
     assert evaluation_peers.in_order(labels, data).tolist() == [2, 2, 1, 3, 0]
+
+
+def test_every_step_of_the_evaluation_has_a_file_of_its_own_and_a_row() -> None:
+    steps = list(evaluate_all.plan())
+    assert len({step.file for step in steps}) == len(steps)
+    told = {(f.area, f.data, f.subject, f.tool) for f in evidence_page.read(DOCS / "evidence")}
+    assert told == {(s.area, s.data, s.subject, s.tool) for s in steps}
