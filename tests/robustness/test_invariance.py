@@ -113,8 +113,8 @@ def test_left_stays_left_in_every_output(
     assert (volume.affine @ [*ball, 1])[0] < 0  # x runs to the right, so this is left
     assert at("dseg", ball) == 1
     assert at("dseg", ball, mirrored=True) == 3
-    assert at("seg-six_dseg", ball) < 4 < at("seg-six_dseg", ball, mirrored=True)
-    for maps, dark, bright in (("", "CSF", "WM"), ("seg-six_", "CSF", "WM")):
+    assert at("seg-intensity_dseg", ball) < 4 < at("seg-intensity_dseg", ball, mirrored=True)
+    for maps, dark, bright in (("", "CSF", "WM"), ("seg-intensity_", "CSF", "WM")):
         for label, on_the_left in ((dark, True), (bright, False)):
             ending = f"{maps}label-{label}_probseg"
             here, there = at(ending, ball), at(ending, ball, mirrored=True)
