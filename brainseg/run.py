@@ -111,10 +111,10 @@ def read(job: Job) -> Inputs:
     return Inputs(scan, mask, contrasts, seeds, tuple(others))
 
 
-def plain_target(path: Path, out: Path) -> Target:
+def plain_target(path: Path, out: Path, *, uncompressed: bool = False) -> Target:
     """Return where the outputs of a plain file go: straight into `out`, named by its stem."""
     prefix, suffix = split_name(path)
-    return Target(out, out, prefix, suffix, path.name)
+    return Target(out, out, prefix, suffix, path.name, compressed=not uncompressed)
 
 
 def run_scan(

@@ -22,6 +22,7 @@ from brainseg.core.masking import extract
 from brainseg.core.volume import Array
 from brainseg.errors import BrainsegError, DataError, NoInputError, NothingMatchedError, UsageError
 from brainseg.io import atomic, documents, nifti
+from brainseg.io.derivatives import image_path
 from brainseg.mixture import GaussianMixture, Histogram
 
 log = logging.getLogger(__name__)
@@ -92,8 +93,8 @@ def histogram_of(scan: Path) -> Histogram | None:
         Folder and prefix of its files, ``OUT/sub-01/anat/sub-01``.
     """
     try:
-        corrected = nifti.load(scan.with_name(f"{scan.name}_desc-preproc_T1w.nii.gz"))
-        path = scan.with_name(f"{scan.name}_desc-brain_mask.nii.gz")
+        corrected = nifti.load(image_path(scan.with_name(f"{scan.name}_desc-preproc_T1w")))
+        path = image_path(scan.with_name(f"{scan.name}_desc-brain_mask"))
         mask, _ = nifti.load_labels(path, reference=corrected)
         return normalised_histogram(extract(corrected.volume.data, mask.data > 0))
     except BrainsegError as error:

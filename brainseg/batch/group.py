@@ -122,6 +122,9 @@ def chosen(
     """Keep the rows whose scans have these labels; an empty list keeps all."""
     labels = {"sub": participants, "ses": sessions, "run": runs}
     wanted: dict[str, bids.Wanted] = {k: frozenset(v) for k, v in labels.items() if v}
+    if not wanted:
+        # Plain runs have names without labels.
+        return rows
 
     def fits(row: Row) -> bool:
         name = bids.parse(f"{row['scan']}_T1w.nii.gz")

@@ -28,7 +28,8 @@ from brainseg.errors import (
     TemporaryError,
     UsageError,
 )
-from brainseg.io import atomic, derivatives, documents, locks
+from brainseg.io import atomic, documents, locks
+from brainseg.io.dataset import describe_dataset
 from brainseg.io.derivatives import Target
 from brainseg.run import Job
 
@@ -71,6 +72,7 @@ def make_tasks(
     report: bool = True,
     contrasts: Collection[str] = (),
     verify: bool = False,
+    uncompressed: bool = False,
 ) -> list[Task]:
     """Make the tasks of one run; outputs keep the entities and folders of their sources.
 
@@ -86,6 +88,8 @@ def make_tasks(
         A scan without them is segmented without them.
     verify : bool
         Hash the outputs of scans that were done before.
+    uncompressed : bool
+        Write images as ``.nii``.
     """
     run = uuid.uuid4().hex
     # Workers may have another working directory, and run on other machines.
@@ -104,6 +108,7 @@ def make_tasks(
             suffix=scan.name.suffix,
             source=_uri(scan, scan.path),
             other_sources=tuple(_uri(scan, path) for _, path in others),
+            compressed=not uncompressed,
         )
         job = Job(scan.path.absolute(), target, contrasts=others)
         tasks.append(Task(job, config, report, run, verify))
@@ -304,7 +309,7 @@ def describe(out: Path, dataset: Path) -> None:
         made_by["Container"] = {"Type": kind, "Tag": tag}
     source = _source(dataset)
     links = _link(out, dataset, source)
-    derivatives.describe_dataset(
+    describe_dataset(
         out,
         {"GeneratedBy": [made_by]}
         | ({"DatasetLinks": {SOURCE: links}} if links else {})

@@ -66,6 +66,9 @@ class Task:
         """Options that the outputs depend on; threads are none of them."""
         options = asdict(self.config) | {"report": self.report}
         del options["threads"]
+        if not self.job.target.compressed:
+            # Absent where it is not asked for, as in the ledgers of earlier versions.
+            options["uncompressed"] = True
         # As the ledger reads them back: JSON has no tuples.
         content: dict[str, Any] = json.loads(json.dumps(options))
         return content

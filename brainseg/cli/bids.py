@@ -17,6 +17,7 @@ from brainseg.cli.options import (
     Commands,
     add_command,
     add_segment_options,
+    add_uncompressed,
     path_of,
     segment_config,
 )
@@ -109,6 +110,7 @@ def add_bids(commands: Commands) -> None:
         help="auto extracts the brain; none: the scans are stripped already",
     )
     add_segment_options(segmentation)
+    add_uncompressed(segmentation)
     segmentation.add_argument(
         "--cohort-prior",
         type=path_of,
@@ -244,6 +246,7 @@ def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
         report=not args.no_report,
         contrasts=args.contrasts,
         verify=args.verify,
+        uncompressed=args.uncompressed,
     )
     if args.exclude_failed:
         from brainseg.qc.review import ratings

@@ -21,6 +21,7 @@ from brainseg.cli.options import (
     add_person,
     add_segment_options,
     add_threads,
+    add_uncompressed,
     path_of,
     segment_config,
     whole,
@@ -117,6 +118,7 @@ def _add_run(commands: Commands) -> None:
         help="end with exit code 19 where the automatic checks say Fail",
     )
     add_segment_options(parser)
+    add_uncompressed(parser)
     add_threads(parser)
 
 
@@ -200,7 +202,7 @@ def _run(args: argparse.Namespace) -> int:
     jobs = [
         Job(
             path,
-            plain_target(path, args.out),
+            plain_target(path, args.out, uncompressed=args.uncompressed),
             mask=own_mask,
             index=args.volume,
             contrasts=contrasts,

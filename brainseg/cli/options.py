@@ -111,6 +111,13 @@ def add_segment_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--no-report", action="store_true", help="skip the QC page")
 
 
+def add_uncompressed(parser: argparse._ActionsContainer) -> None:
+    """Add the option of commands that write the images of scans."""
+    parser.add_argument(
+        "--uncompressed", action="store_true", help="write images as .nii instead of .nii.gz"
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add the option of commands that do one scan at a time."""
     parser.add_argument(

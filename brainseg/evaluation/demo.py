@@ -13,7 +13,7 @@ from brainseg.core.volume import Array
 from brainseg.errors import CannotCreateError
 from brainseg.evaluation.comparison import as_table
 from brainseg.evaluation.phantom import Phantom, make_phantom
-from brainseg.io import derivatives, grids, nifti
+from brainseg.io import derivatives, grids, lookups, nifti
 from brainseg.io.derivatives import Target
 from brainseg.io.staging import Encoder
 from brainseg.run import Job, plain_target, run_scan
@@ -46,9 +46,9 @@ def write_head(head: Phantom, out: Path, *, contrast: str, force: bool = False) 
             "desc-truth_mask.nii.gz": image(head.mask.astype(np.uint8), "label"),
             "desc-truth_bias.nii.gz": image(head.bias.astype(np.float32)),
             "seg-truesix_dseg.nii.gz": image(head.six, "label"),
-            "seg-truesix_dseg.tsv": derivatives.label_table(SIX).encode,
+            "seg-truesix_dseg.tsv": lookups.label_table(SIX).encode,
             "seg-true_dseg.nii.gz": image(head.three, "label"),
-            "seg-true_dseg.tsv": derivatives.label_table(THREE).encode,
+            "seg-true_dseg.tsv": lookups.label_table(THREE).encode,
             f"{contrast}.nii.gz": image(head.volume.data.astype(np.float32)),
         },
         update=True,

@@ -16,13 +16,14 @@ import brainseg
 from brainseg.core import masking
 from brainseg.core.volume import Array
 from brainseg.errors import CannotCreateError
-from brainseg.io import atomic, nifti, staging
+from brainseg.io import dataset, lookups, nifti, staging
 from brainseg.io.grids import Grid
 from brainseg.io.inputs import Source
+from brainseg.io.lookups import label_table
 from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
 from brainseg.pipeline import SegmentedVolume
-from brainseg.tissues.tables import SIX, THREE, TissueTable
+from brainseg.tissues.tables import SIX, THREE
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
 PARTS = 65535
@@ -30,13 +31,14 @@ REGIONS = (
     "Where the spatial prior (head atlas and head network) expects each part of the brain: what "
     "the fit of the tissues began with, no parcellation by this scan's intensities"
 )
+LABELS = "Label map: the most probable tissue of each voxel inside the brain mask"
 # What the name of an output has after the prefix; a new run clears what an old one left by it.
 # A phantom's truth, `seg-true*`, lies in the same folder and stays.
 ENDING = re.compile(
-    r"desc-brain_mask\.(nii\.gz|json)"
-    r"|desc-preproc_[A-Za-z0-9]+\.(nii\.gz|json)"
-    r"|(seg-(?!true)[A-Za-z0-9]+_)?dseg\.(nii\.gz|json|tsv)"
-    r"|(seg-(?!true)[A-Za-z0-9]+_)?label-[A-Za-z0-9]+_probseg\.(nii\.gz|json)"
+    r"desc-brain_mask\.(nii|nii\.gz|json)"
+    r"|desc-preproc_[A-Za-z0-9]+\.(nii|nii\.gz|json)"
+    r"|(seg-(?!true)[A-Za-z0-9]+_)?dseg\.(nii|nii\.gz|json|tsv)"
+    r"|(seg-(?!true)[A-Za-z0-9]+_)?label-[A-Za-z0-9]+_probseg\.(nii|nii\.gz|json)"
     r"|desc-brainseg_mixture\.json"
     r"|desc-quality_[A-Za-z0-9]+\.json"
     r"|desc-contact_[A-Za-z0-9]+\.webp"
@@ -61,6 +63,8 @@ class Target:
         How sidecars name the input: a file name or BIDS URI, never a full path.
     other_sources : tuple of str
         The same of further contrasts.
+    compressed : bool
+        Images are written as ``.nii.gz``, else as ``.nii``.
     """
 
     folder: Path
@@ -69,10 +73,20 @@ class Target:
     suffix: str
     source: str
     other_sources: tuple[str, ...] = ()
+    compressed: bool = True
 
     def path(self, ending: str) -> Path:
         """Path of the output with this ending, for example ``dseg.nii.gz``."""
         return self.folder / f"{self.prefix}_{ending}"
+
+    def image(self, stem: str) -> Path:
+        """Path of an image of an earlier result, compressed or not; for example of ``dseg``."""
+        return image_path(self.path(stem))
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether the root is a BIDS dataset; the files of a plain scan lie in the root itself."""
+        return self.folder != self.root
 
     @property
     def record(self) -> Path:
@@ -83,6 +97,12 @@ class Target:
     def lock(self) -> Path:
         """The lock that whoever makes this scan's files holds."""
         return self.folder / f".{self.prefix}.lock"
+
+
+def image_path(stem: Path) -> Path:
+    """Return the path of an image by its path without extension, compressed or not."""
+    plain = stem.with_name(f"{stem.name}.nii")
+    return plain if plain.exists() else stem.with_name(f"{stem.name}.nii.gz")
 
 
 def require_free(target: Target, *, force: bool) -> None:
@@ -163,7 +183,14 @@ def write(
     ------
     CannotCreateError, OutputError
     """
-    describe_dataset(target.root)
+    if target.is_dataset:
+        dataset.describe_dataset(target.root)
+    else:
+        dataset.describe_folder(target.root)
+    tables = {result.table.name: result.table, THREE.name: THREE}
+    if result.regions is not None:
+        tables["regions"] = SIX
+    lookups.write_lookups(target.root, tables.items())
     files = _images(target, scan.grid, result)
     texts = _sidecars(target, result)
     files |= {name: content.__bytes__ for name, content in quality.items()}
@@ -197,27 +224,6 @@ def write_files(
     former = [] if update else existing(target)
     staging.exchange(target.record, target.prefix, named, former, threads=threads)
     return [target.path(ending) for ending in files]
-
-
-def describe_dataset(root: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write the files at the root of a derivative dataset, once: what it is and its labels."""
-    description = {
-        "Name": "brainseg tissue maps",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "brainseg", "Version": brainseg.__version__}],
-    } | (extra or {})
-    ignore = (
-        "*_mixture.json\n*_report.html\n*_explain.html\n*_models.html\n*_desc-quality_*\n"
-        "*_desc-contact_*\n*_volumes.*\ngroup_*\nqc_*\nlogs/\n"
-    )
-    for name, text in {
-        "dataset_description.json": to_json(description),
-        ".bidsignore": ignore,
-        "dseg.tsv": label_table(THREE),
-    }.items():
-        if not (root / name).exists():
-            atomic.write_text(root / name, text)
 
 
 def record(
@@ -294,36 +300,35 @@ def to_json(content: Any) -> str:
 def _images(target: Target, grid: Grid, result: SegmentedVolume) -> dict[str, Encoder]:
     seg = f"seg-{result.table.name}"
 
-    def label(data: Array) -> bytes:
-        return nifti.compress(nifti.image_bytes(data, grid, intent="label"))
+    def file(data: Array, intent: str = "none", slope: float | None = None) -> bytes:
+        raw = nifti.image_bytes(data, grid, intent=intent, slope=slope)
+        return nifti.compress(raw) if target.compressed else raw
 
     def probability(samples: Array) -> bytes:
         parts = np.rint(samples * np.float32(PARTS)).astype(np.uint16)
-        data = masking.scatter(parts, result.mask)
-        return nifti.compress(nifti.image_bytes(data, grid, intent="estimate", slope=1 / PARTS))
+        return file(masking.scatter(parts, result.mask), "estimate", 1 / PARTS)
 
     files: dict[str, Encoder] = {
-        "desc-brain_mask.nii.gz": lambda: label(result.mask.astype(np.uint8)),
-        f"desc-preproc_{target.suffix}.nii.gz": lambda: nifti.compress(
-            nifti.image_bytes(result.preproc.data, grid)
-        ),
-        f"{seg}_dseg.nii.gz": lambda: label(result.labels),
-        "dseg.nii.gz": lambda: label(result.three_labels),
+        "desc-brain_mask": lambda: file(result.mask.astype(np.uint8), "label"),
+        f"desc-preproc_{target.suffix}": lambda: file(result.preproc.data),
+        f"{seg}_dseg": lambda: file(result.labels, "label"),
+        "dseg": lambda: file(result.three_labels, "label"),
     }
     for k, tissue in enumerate(result.table.tissues):
-        files[f"{seg}_label-{tissue.abbreviation}_probseg.nii.gz"] = partial(
+        files[f"{seg}_label-{tissue.abbreviation}_probseg"] = partial(
             probability, result.fit.responsibilities[:, k]
         )
     for k, tissue in enumerate(THREE.tissues):
-        files[f"label-{tissue.abbreviation}_probseg.nii.gz"] = partial(
+        files[f"label-{tissue.abbreviation}_probseg"] = partial(
             probability, result.fit.fractions[:, k]
         )
     if result.regions is not None:
         regions = masking.scatter(result.regions, result.mask)
-        files["seg-regions_dseg.nii.gz"] = partial(label, regions)
+        files["seg-regions_dseg"] = partial(file, regions, "label")
     if result.fit.lesions is not None:
-        files["label-L_probseg.nii.gz"] = partial(probability, result.fit.lesions)
-    return files
+        files["label-L_probseg"] = partial(probability, result.fit.lesions)
+    extension = ".nii.gz" if target.compressed else ".nii"
+    return {f"{stem}{extension}": encode for stem, encode in files.items()}
 
 
 def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
@@ -332,11 +337,15 @@ def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
     stripped = {"SkullStripped": result.brain.route == "stripped"}
     brain_only = {"SkullStripped": True}
     texts = {
-        "desc-brain_mask.json": to_json(base | {"Type": "Brain"} | stripped),
-        f"desc-preproc_{target.suffix}.json": to_json(base | stripped),
-        f"{seg}_dseg.json": to_json(base | brain_only),
+        "desc-brain_mask.json": to_json(
+            base | {"Type": "Brain", "Description": dataset.DESCRIPTIONS["brain"]} | stripped
+        ),
+        f"desc-preproc_{target.suffix}.json": to_json(
+            base | {"Description": dataset.DESCRIPTIONS["preproc"]} | stripped
+        ),
+        f"{seg}_dseg.json": to_json(base | brain_only | {"Description": LABELS}),
         f"{seg}_dseg.tsv": label_table(result.table),
-        "dseg.json": to_json(base | brain_only),
+        "dseg.json": to_json(base | brain_only | {"Description": LABELS}),
         "dseg.tsv": label_table(THREE),
     }
     for tissue in result.table.tissues:
@@ -357,12 +366,3 @@ def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
         )
         texts["label-L_probseg.json"] = to_json(base | brain_only | {"Description": told})
     return texts
-
-
-def label_table(table: TissueTable) -> str:
-    """Return the look-up table of a label map, as BIDS wants it beside a ``dseg``."""
-    rows = ["index\tname\tabbreviation\tcolor\tmapping"]
-    for t in table.tissues:
-        mapping = "n/a" if t.bids is None else str(t.bids)
-        rows.append(f"{t.index}\t{t.name}\t{t.abbreviation}\t{t.colour}\t{mapping}")
-    return "\n".join(rows) + "\n"

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -157,6 +158,35 @@ def test_the_derivatives_pass_the_bids_validator(heads: Path, tmp_path: Path) ->
     issues = json.loads(validated.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == []
     assert validated.returncode == 0
+    about = json.loads((out / "dataset_description.json").read_text())
+    assert about["BIDSVersion"] == "1.11.0"
+    (mask,) = out.glob("sub-02/ses-a/anat/*_desc-brain_mask.json")
+    assert json.loads(mask.read_text())["Sources"] == [
+        "bids:raw:sub-02/ses-a/anat/sub-02_ses-a_run-1_T1w.nii.gz"
+    ]
+    described = (out / "descriptions.tsv").read_text().splitlines()
+    assert described[0] == "desc_id\tdescription"
+    used = {d for p in out.rglob("*_desc-*") for d in re.findall(r"_(desc-\w+?)_", p.name)}
+    assert {line.split("\t")[0] for line in described[1:]} >= used > set()
+    assert "Tissue maps" in (out / "README.md").read_text()
+
+
+def test_a_study_is_done_again_where_its_images_are_to_be_uncompressed(
+    heads: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = (*QUICK, "--engine", "serial", "--participant-label", "01")
+    assert main([str(heads), str(out), "participant", *options]) == 0
+    assert main([str(heads), str(out), "participant", *options, "--uncompressed"]) == 0
+    assert not list(out.rglob("*.nii.gz"))
+    assert (out / "sub-01/anat/sub-01_dseg.nii").exists()
+    assert summary(out)["sub-01_T1w"]["this_run"] == "done"
+    assert main([str(heads), str(out), "participant", *options, "--uncompressed"]) == 0
+    assert summary(out)["sub-01_T1w"]["this_run"] == "skipped"
+    assert main([str(heads), str(out), "participant", *options, "--uncompressed", "--verify"]) == 0
+    assert main([str(heads), str(out), "group", "-q", "--cohort-model", "--engine", "serial"]) == 0
+    assert main([str(heads), str(out), "participant", *options]) == 0
+    assert not list(out.rglob("*.nii"))
 
 
 def break_some(heads: Path, head: bytes) -> None:

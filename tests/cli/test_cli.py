@@ -61,9 +61,8 @@ def load(folder: Path, ending: str) -> nib.Nifti1Image:
 
 def test_every_output_is_there_and_nothing_else(out: Path) -> None:
     expected = {f"phantom_{e}" for e in ENDINGS} | {
-        "dataset_description.json",
-        ".bidsignore",
-        "dseg.tsv",
+        "README.md",
+        "lookup",
         "phantom_volumes.tsv",
     }
     extra = {p.name for p in out.iterdir()} - expected
@@ -115,9 +114,40 @@ def test_sidecars_say_where_it_came_from(out: Path) -> None:
         assert sidecar["SpatialReference"] == "phantom_T1w.nii.gz"
     assert json.loads((out / "phantom_dseg.json").read_text())["SkullStripped"] is True
     assert json.loads((out / "phantom_desc-preproc_T1w.json").read_text())["SkullStripped"] is False
-    about = json.loads((out / "dataset_description.json").read_text())
-    assert about["DatasetType"] == "derivative"
-    assert about["GeneratedBy"][0]["Name"] == "brainseg"
+    # A plain folder of results is no BIDS dataset and claims to be none.
+    assert not (out / "dataset_description.json").exists()
+
+
+def test_label_values_have_names_for_other_programs(out: Path) -> None:
+    assert {p.name for p in (out / "lookup").iterdir()} == {
+        f"{table}_{form}"
+        for table in ("six", "three", "regions")
+        for form in ("itksnap.label", "slicer.ctbl", "freesurfer.txt")
+    }
+
+
+def test_uncompressed_images_hold_the_same_and_take_the_place_of_the_others(
+    files: Path, out: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "plain"
+    shutil.copytree(out, folder)
+    assert run(files, "-o", str(folder), "--uncompressed", "--force") == 0
+    assert not list(folder.glob("*.nii.gz"))
+    for image in folder.glob("*.nii"):
+        packed = out / f"{image.name}.gz"
+        assert gzip.decompress(packed.read_bytes()) == image.read_bytes(), image.name
+    assert len(list(folder.glob("*.nii"))) == len(list(out.glob("*.nii.gz")))
+    # The page made again reads them, and the group's table counts them.
+    assert run(files, "-o", str(folder), "--force") == 0
+    assert not list(folder.glob("*.nii"))
+    assert run(files, "-o", str(folder), "--uncompressed", "--force") == 0
+    scan = str(files / "phantom_T1w.nii.gz")
+    assert main(["run", scan, "-o", str(folder), "--report-only", "-q"]) == 0
+    assert (folder / "phantom_report.html").exists()
+    assert main(["group", str(folder), "-q"]) == 0
+    assert "phantom" in (folder / "group_T1w.tsv").read_text()
+    seg, truth = folder / "phantom_dseg.nii", files / "phantom_seg-true_dseg.nii.gz"
+    assert main(["evaluate", str(seg), str(truth), "-q"]) == 0
 
 
 def test_the_record_holds_the_fit(out: Path) -> None:
@@ -296,10 +326,11 @@ def test_the_report_alone_is_what_a_whole_run_makes(
     assert main(["run", str(scan), "--mask", str(mask), "-o", str(whole), "-q"]) == 0
     shutil.copytree(out, again)
     # Only the quality numbers are measured again, on maps that their files hold rounded.
-    before = {p.name: p.read_bytes() for p in again.iterdir() if "desc-quality" not in p.name}
+    kept = [p for p in again.iterdir() if p.is_file() and "desc-quality" not in p.name]
+    before = {p.name: p.read_bytes() for p in kept}
     alone = ["run", "--report-only", "-q", "-o", str(again)]
     assert main([*alone, str(scan)]) == 0
-    assert before.items() <= {p.name: p.read_bytes() for p in again.iterdir()}.items()
+    assert before.items() <= {p.name: p.read_bytes() for p in again.glob("*.*")}.items()
     assert "</html>" in (again / "phantom_report.html").read_text()
     numbers = [
         json.loads((folder / "phantom_desc-quality_T1w.json").read_text())
@@ -330,7 +361,7 @@ def test_outputs_hold_no_free_text_of_the_header(files: Path, tmp_path: Path) ->
     mask = files / "phantom_desc-truth_mask.nii.gz"
     arguments = ["run", str(tmp_path / "phantom_T1w.nii.gz"), "--mask", str(mask), "--no-report"]
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 0
-    for path in (tmp_path / "out").iterdir():
+    for path in (p for p in (tmp_path / "out").rglob("*") if p.is_file()):
         raw = path.read_bytes()
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
         assert b"JANE" not in content, path.name

@@ -14,7 +14,7 @@ import pytest
 from brainseg.cli.main import main
 from brainseg.errors import UsageError
 from brainseg.evaluation import comparison, schemes
-from brainseg.io.derivatives import label_table
+from brainseg.io.lookups import label_table
 from brainseg.tissues.tables import INTENSITY, SIX, THREE
 
 

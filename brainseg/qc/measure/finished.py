@@ -42,33 +42,31 @@ def read_subject(target: Target, scan: Scan) -> Subject:
             "(its hash differs); segment it again with `force`"
         )
     table = tables.table(record["options"]["tissues"])
-    mask = nifti.load_labels(target.path("desc-brain_mask.nii.gz"), reference=scan)[0].data > 0
+    mask = nifti.load_labels(target.image("desc-brain_mask"), reference=scan)[0].data > 0
     seg = f"seg-{table.name}"
 
     def stacked(endings: list[str]) -> Array:
-        maps = [nifti.load_map(target.path(e), reference=scan) for e in endings]
+        maps = [nifti.load_map(target.image(e), reference=scan) for e in endings]
         return np.stack([extract(m, mask) for m in maps], axis=1)
 
     # A record of version 0.2.0 has none: there the whole intensity was divided.
     zero = float(record.get("zero", 0.0))
     lesions = None
     if "lesion_candidates_ml" in record:
-        lesions = stacked(["label-L_probseg.nii.gz"])[:, 0]
+        lesions = stacked(["label-L_probseg"])[:, 0]
     regions = None
-    if target.path("seg-regions_dseg.nii.gz").exists():
-        expected, _ = nifti.load_labels(target.path("seg-regions_dseg.nii.gz"), reference=scan)
+    if target.image("seg-regions_dseg").exists():
+        expected, _ = nifti.load_labels(target.image("seg-regions_dseg"), reference=scan)
         regions = extract(expected.data, mask).astype(np.uint8)
-    labels, _ = nifti.load_labels(target.path(f"{seg}_dseg.nii.gz"), reference=scan)
+    labels, _ = nifti.load_labels(target.image(f"{seg}_dseg"), reference=scan)
     return Subject(
         name=scan.path.name,
         volume=scan.volume,
         mask=mask,
         table=table,
-        responsibilities=stacked(
-            [f"{seg}_label-{t.abbreviation}_probseg.nii.gz" for t in table.tissues]
-        ),
+        responsibilities=stacked([f"{seg}_label-{t.abbreviation}_probseg" for t in table.tissues]),
         label_samples=extract(labels.data, mask).astype(np.uint8),
-        fractions=stacked([f"label-{t.abbreviation}_probseg.nii.gz" for t in THREE.tissues]),
+        fractions=stacked([f"label-{t.abbreviation}_probseg" for t in THREE.tissues]),
         bias=None if record["options"]["bias"] == "none" else _bias(target, scan, zero),
         zero=zero,
         record=record,
@@ -93,7 +91,7 @@ def _record(target: Target) -> dict[str, Any]:
 
 def _bias(target: Target, scan: Scan, zero: float) -> Array:
     """Return the field by which the scan was divided, 1 where it was left as it is."""
-    corrected = target.path(f"desc-preproc_{target.suffix}.nii.gz")
+    corrected = target.image(f"desc-preproc_{target.suffix}")
     divided = nifti.load_map(corrected, reference=scan) - np.float32(zero)
     field = np.ones_like(divided)
     np.divide(scan.volume.data - np.float32(zero), divided, out=field, where=divided != 0)

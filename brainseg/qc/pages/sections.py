@@ -213,9 +213,9 @@ def shown(value: float | None) -> str:
 
 
 def _files(name: str, table: str) -> dict[str, str]:
-    """Names of the full-size files beside the report, which the review server can give NiiVue."""
+    """Names, without extension, of the files beside the report that the server can give NiiVue."""
     prefix, suffix = split_name(Path(name))
     return {
-        "scan": f"{prefix}_desc-preproc_{suffix}.nii.gz",
-        "labels": f"{prefix}_seg-{table}_dseg.nii.gz",
+        "scan": f"{prefix}_desc-preproc_{suffix}",
+        "labels": f"{prefix}_seg-{table}_dseg",
     }

@@ -31,7 +31,7 @@ from brainseg.qc.templating import own_scripts, render, script, styles
 
 log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
-SERVED = (".html", ".nii.gz", ".webp", ".json", ".tsv")
+SERVED = (".html", ".nii.gz", ".nii", ".webp", ".json", ".tsv")
 # Keys of the left hand, so that one hand rates, tags and goes on.
 TAG_KEYS = dict(zip(ratings.TAGS, "qwerasdx", strict=True))
 HEADERS = {
