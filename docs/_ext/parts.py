@@ -263,6 +263,16 @@ def report_pictures() -> str:
     return table(["picture", "what to look for"], rows)
 
 
+def study_picture() -> str:
+    """The top of the page of the tutorial's study; nothing where no browser drew it."""
+    if not (prepare.ROOT / "docs" / "_made" / "study.png").exists():
+        return ""
+    return (
+        "![The page of a study of four scans: verdicts, the odd numbers, and every number of every "
+        "scan](../_made/study.png)\n\n"
+    )
+
+
 def sample_quality() -> str:
     """The beginning of the example's quality file."""
     content = json.loads((prepare.example() / "phantom_desc-quality_T1w.json").read_text())

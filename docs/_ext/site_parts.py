@@ -54,9 +54,17 @@ def draw_example(app: Sphinx) -> None:
         shutil.copy(app.srcdir / "report.png", made / "report.png")
 
 
+def draw_study(app: Sphinx) -> None:
+    """Put the picture of the page of the tutorial's study beside it, where there is a browser."""
+    page = app.srcdir / "tutorials" / "study" / "derivatives" / "group_T1w.html"
+    draw_report.draw(page, app.srcdir / "_made" / "study.png")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("generated", Generated)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("builder-inited", draw_example, priority=100)
+    # The tutorials run at 500, where nothing else is said.
+    app.connect("builder-inited", draw_study, priority=900)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -38,7 +38,8 @@ def test_what_fits_is_read_and_unknown_keys_do_no_harm(path: Path) -> None:
         b"", b"null", b"[]", b"3", b'"text"', b"{}", b'{"number": "3"}', b'{"number": 1.5}',
         b'{"number": 3, "share": NaN}', b'{"number": 3, "share": 1e999}', b'{"number": true}',
         b'{"number": 3, "words": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        b'{"number": 3, "words": {"a": ' + b'{"a": ' * 5000 + b"1" + b"}" * 5001 + b"}",
+        # From Python 3.14 on the stack bounds the depth, not a number: 5,000 are read there.
+        b'{"number": 3, "words": {"a": ' + b'{"a": ' * 100_000 + b"1" + b"}" * 100_001 + b"}",
         b'{"number": ' + b"9" * 5000 + b"}", b'{"number": 3', b"\xff\xfe{}", b'{"number": 3}}',
         b'{"number": 3, "words": "\xed\xa0\x80"}', b"\x00" * 100,
     ],
