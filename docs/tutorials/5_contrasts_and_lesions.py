@@ -54,8 +54,8 @@ for name, found in (("T1w", alone), ("T1w + FLAIR", both)):
 # They count as white matter in all other maps. ``save`` (and ``brainseg run --flair``) writes them as
 # ``label-L_probseg.nii.gz``.
 
-both.save("lesions", force=True, report=False)
-candidates = nib.load("lesions/image_label-L_probseg.nii.gz").get_fdata()
+both.save("lesions/out", force=True, report=False)
+candidates = nib.load("lesions/out/image_label-L_probseg.nii.gz").get_fdata()
 overlap = 2 * (lesions & (candidates > 0.5)).sum() / (lesions.sum() + (candidates > 0.5).sum())
 print(f"Dice of the candidates and the lesions: {overlap:.2f}")
 
