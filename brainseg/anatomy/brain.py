@@ -79,7 +79,8 @@ def extract_brain(volume: Volume, *, route: str = "fused", threads: int = 1) -> 
     if first is not None and not doubts:
         return first
     other = FALLBACK[route]
-    log.warning("the %s route's mask is implausible (%s); trying %s", route, doubts, other)
+    # What comes of it is a warning of the extraction, or an error.
+    log.debug("the %s route's mask is implausible (%s); trying %s", route, doubts, other)
     second, second_doubts = _judged(volume, other, threads)
     if second is not None and not second_doubts:
         note = f"the {route} route's mask was implausible ({doubts}); the {other} route's is used"

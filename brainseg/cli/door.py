@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from brainseg.cli.flags import FlagFormatter, in_flags
@@ -96,9 +97,24 @@ def require_memory() -> None:
 class Formatter(FlagFormatter):
     """Log lines that stay one line, whatever names they hold; a traceback follows as it is."""
 
+    scan = ""
+    """Name of the scan that the lines are about, where there are several."""
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format the line itself."""
+        if self.scan and not record.message.startswith(self.scan):
+            record.message = f"{self.scan}: {record.message}"
         return printable(super().formatMessage(record))
+
+
+@contextmanager
+def naming(scan: str) -> Iterator[None]:
+    """Let each log line name a scan while it is worked on; an empty name changes nothing."""
+    Formatter.scan = scan
+    try:
+        yield
+    finally:
+        Formatter.scan = ""
 
 
 def tell(error: Exception) -> int:

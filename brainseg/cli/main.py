@@ -220,7 +220,10 @@ def _run(args: argparse.Namespace) -> int:
     worst = 0
     for job in jobs:
         try:
-            with _Progress(quiet=args.quiet) as steps:
+            with (
+                door.naming(job.path.name if len(jobs) > 1 else ""),
+                _Progress(quiet=args.quiet) as steps,
+            ):
                 finished = None
                 if args.report_only:
                     report_again(job, threads=config.threads, steps=steps)

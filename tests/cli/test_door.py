@@ -110,3 +110,17 @@ def test_minc_that_reads_other_files_is_refused(capsys: pytest.CaptureFixture[st
         file.create_group("minc-2.0")["image"] = h5py.ExternalLink("other.h5", "secret")
     assert main(["run", "scan.mnc", "-o", "out"]) == 65
     assert "scan.mnc: refers to other files (minc-2.0/image)" in capsys.readouterr().err
+
+
+def test_each_line_names_its_scan_where_there_are_several() -> None:
+    formatter = door.Formatter("%(levelname)s %(message)s")
+
+    def line(text: str) -> str:
+        return formatter.format(logging.LogRecord("brainseg", 20, "", 0, text, (), None))
+
+    with door.naming("a_T1w.nii.gz"):
+        assert line("Tissues: 2.0 s") == "INFO a_T1w.nii.gz: Tissues: 2.0 s"
+        assert line("a_T1w.nii.gz: Pass") == "INFO a_T1w.nii.gz: Pass"
+    with door.naming(""):
+        assert line("Tissues: 2.0 s") == "INFO Tissues: 2.0 s"
+    assert line("Tissues: 2.0 s") == "INFO Tissues: 2.0 s"

@@ -84,7 +84,8 @@ def run_em(
         n_iter = result.n_iter
         while options.reseed and result.singular and len(events) < _MAX_RESEEDS:
             state, event = _reseeded(samples, result.state, rng)
-            log.warning("%s", event)
+            # Whoever fits finds it in the result; the log of a scan may hold many fits.
+            log.debug("%s", event)
             events.append(event)
             again = _once(samples, state, options, last=len(events) == _MAX_RESEEDS)
             n_iter += again.n_iter

@@ -77,7 +77,8 @@ def stages(walked: Sequence[Snapshot]) -> list[Stage]:
         elif shot.cycle == 1:
             out.append(Stage("First M-step: new parameters", shot.mixture))
         else:
-            out.append(Stage(f"After {shot.cycle} cycles", shot.mixture))
+            told = "; ".join((f"After {shot.cycle} cycles", *shot.mixture.events_))
+            out.append(Stage(told, shot.mixture))
     return out
 
 

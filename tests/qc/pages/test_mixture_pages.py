@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import logging
 import re
 
 import numpy as np
@@ -162,3 +163,15 @@ def test_distances_from_the_best_model_are_in_nats_per_voxel(X: np.ndarray, crit
     dots = re.findall(r'cy="([\d.]+)" r="3.5"', chart)
     # The best model lies lowest, that is with the largest y.
     assert np.argmax(np.array(dots, float)) == np.argmin(gaps)
+
+
+def test_a_component_that_collapses_in_a_picture_is_told_there_and_not_on_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log of a run is about the scan; its pictures show a fit of their own."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([np.zeros((100, 2)), rng.normal(5, 1, (200, 2))])
+    with caplog.at_level(logging.INFO):
+        shown = stages.stages(stages.walk(x, 3))
+    assert any("collapsed on a point" in s.caption for s in shown)
+    assert not caplog.records
