@@ -53,7 +53,7 @@ class Range:
 
 
 INF = float("inf")
-RISING = 5e-3  # nats per voxel in the last iteration
+LEVEL = 5e-3  # nats per voxel by which the last iteration may still change the likelihood
 RANGES = (
     Range("brain_ml", "The brain mask holds {:.0f} mL", (900, 2000), (600, 2200),
           "cut off, or a child's brain?", "leaks out of the brain?"),
@@ -141,9 +141,12 @@ def judge(subject: Subject, quality: Quality, warnings: Sequence[str] = ()) -> V
     passed = sum(quality.get(r.key) is not None for r in RANGES) - len(checks)
     checks += _not_made(quality)
     history = subject.record["log_likelihood"]
-    # A fit that is stopped early on purpose is flat by then; one that still climbs is not done.
-    if not subject.record["converged"] and len(history) > 1 and history[-1] - history[-2] > RISING:
-        checks.append(Check(LOOK, "EM was stopped while the likelihood was still rising"))
+    # A fit that is stopped early on purpose is level by then; one that still moves is not done. A
+    # fit with a prior may fall, too.
+    change = history[-1] - history[-2] if len(history) > 1 else 0.0
+    if abs(change) > LEVEL:
+        way = "rising" if change > 0 else "falling"
+        checks.append(Check(LOOK, f"EM was stopped while the likelihood was still {way}"))
     checks += [Check(LOOK, warning) for warning in warnings]
     checks.sort(key=lambda c: -ORDER[c.level])
     level = checks[0].level if checks else PASS

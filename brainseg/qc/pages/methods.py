@@ -63,6 +63,11 @@ def _kind(record: Mapping[str, Any]) -> str:
     return str(prior) if prior in ("none", "cohort") else "unnamed"
 
 
+def has_prior(record: Mapping[str, Any]) -> bool:
+    """Say whether the fit maximised likelihood and prior together, not the likelihood alone."""
+    return _kind(record) not in ("seeds", "none")
+
+
 def _contrasts(record: Mapping[str, Any]) -> str:
     names = list(record.get("contrasts", ()))
     if not names:

@@ -67,6 +67,8 @@ class Mixture:
     ----------
     histogram, likelihood : Markup
         Charts.
+    note : str
+        What the curve of the likelihood shows.
     swatches : sequence of (colour, text)
     components : tuple of Component
     cycles : list of (caption, chart)
@@ -77,6 +79,7 @@ class Mixture:
 
     histogram: Markup
     likelihood: Markup
+    note: str
     swatches: Swatches
     components: tuple[Component, ...]
     cycles: list[tuple[str, Markup]]
@@ -160,6 +163,13 @@ def slices(subject: Subject, sheets: Sprites, niivue: str) -> Slices:
     return Slices(sheets, Markup(text), Markup(niivue))
 
 
+ALONE = "Log-likelihood per voxel over the iterations. It rises, and should end level."
+WITH_PRIOR = (
+    "Log-likelihood per voxel over the iterations, without the prior. The fit maximises likelihood "
+    "and prior together, so this part may fall; it should end level."
+)
+
+
 def mixture(subject: Subject) -> Mixture:
     """Draw the fit."""
     binned = charts.bins(subject.samples)
@@ -168,6 +178,7 @@ def mixture(subject: Subject) -> Mixture:
     return Mixture(
         histogram=charts.histogram(subject, binned),
         likelihood=charts.likelihood(subject.record["log_likelihood"]),
+        note=WITH_PRIOR if methods.has_prior(subject.record) else ALONE,
         swatches=charts.swatches(subject.table),
         components=tuple(
             Component(f"{t.index} {t.name}", w, m, s, float(ml))

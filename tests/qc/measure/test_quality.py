@@ -205,6 +205,21 @@ def test_a_missing_number_is_no_failure_but_a_check_that_cannot_be_made_is_no_pa
     assert "tissues could not be checked" in verdict.in_words()
 
 
+@pytest.mark.parametrize(
+    ("history", "says"),
+    [
+        ([-5.0, -4.0, -3.9999], ""), ([-4.0, -4.1, -4.1001], ""), ([-4.0], ""),
+        ([-5.0, -4.0, -3.9], "still rising"), ([-4.0, -4.1, -4.2], "still falling"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("converged", [True, False])
+def test_a_likelihood_that_does_not_end_level_asks_for_a_look(good, history, says, converged):
+    subject, q = good
+    record = {**subject.record, "log_likelihood": history, "converged": converged}
+    told = judge(dataclasses.replace(subject, record=record), q).in_words()
+    assert told == (f"Look: EM was stopped while the likelihood was {says}" if says else "Pass")
+
+
 def test_a_mask_that_was_not_compared_is_no_pass(good):
     subject, _ = good
     unknown = {"numbers": {}, "missing_at": "", "foreign_at": "", "unknown": "brain stem 0.000"}

@@ -16,6 +16,7 @@ from PIL import Image
 from qc_heads import head, outputs_of, page_of, record
 
 import brainseg
+from brainseg.config import SegmentConfig
 from brainseg.io.sidecar import Acquisition
 from brainseg.mixture import Histogram
 from brainseg.qc.draw import charts, mosaic, pictures, stages
@@ -91,6 +92,15 @@ def test_warnings_have_a_section_that_is_never_silent():
     errors = page[page.index('<section id="errors"') :].split("</section>")[0]
     assert errors.count("<li>q and s disagree &lt;here&gt;</li>") == 1
     assert "None: no step" in page_of(*head())
+
+
+def test_the_curve_of_a_fit_with_a_prior_is_told_as_such():
+    scan, result = head()
+    assert "likelihood and prior together" in page_of(scan, result)
+    alone = dataclasses.replace(result, config=SegmentConfig(prior="none"))
+    page = page_of(scan, alone)
+    assert "likelihood and prior together" not in page
+    assert "It rises, and should end level" in page
 
 
 def test_the_regions_of_the_prior_are_drawn_where_there_is_one():
