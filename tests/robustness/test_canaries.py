@@ -33,6 +33,8 @@ TEXT_OF_DICOM = (
     "RequestedProcedureDescription", "PerformedProcedureStepDescription", "DeviceSerialNumber",
     "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "ContrastBolusAgent",
 )  # fmt: skip
+# What is read of a sidecar: numbers, where they are numbers.
+NUMBERS = ("MagneticFieldStrength", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle")
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ def dataset(head: Volume, place: Path) -> Path:
         folder = raw / f"sub-{label}" / "anat"
         folder.mkdir(parents=True)
         nifti1(head, folder).rename(folder / f"sub-{label}_T1w.nii.gz")
-        sidecar = dict.fromkeys((*TEXT_OF_DICOM, "Notes"), CANARY)
+        sidecar = dict.fromkeys((*TEXT_OF_DICOM, *NUMBERS, "Notes"), CANARY)
         (folder / f"sub-{label}_T1w.json").write_text(json.dumps(sidecar))
     broken = raw / "sub-02" / "anat" / "sub-02_T1w.nii.gz"
     broken.write_bytes(broken.read_bytes()[:3000])
