@@ -27,6 +27,13 @@ ABREAST = 21
 EXTENT = 2.2
 """Standard deviations of the mask that this grid covers to each side."""
 COARSE_MM = 3.0
+RIM_MM = 3.0
+"""Depth of the mask's rim: cortex is 2 to 4 mm thick, and CSF lies on it."""
+RIM_GRID_MM = 2.0
+NORMAL_MM = 6.0
+"""Standard deviation of the blur that gives the mask's normals: sulci do not turn them."""
+FACING = 0.7
+"""Cosine to an axis from which on a piece of the surface looks that way: within 45 degrees."""
 TISSUES = (
     ("csf",),
     ("cortical_grey", "deep_grey", "cerebellar_grey"),
@@ -170,6 +177,50 @@ def measure_proportions(mask: BoolArray, zooms: tuple[float, float, float]) -> d
         spreads.append(float(np.sqrt((count * (at - mean) ** 2).sum() / count.sum())))
     x, y, z = (max(s, 1e-3) for s in spreads)  # a mask of one plane has no extent
     return {"brain_width": x / y, "brain_height": z / float(np.sqrt(x * y))}
+
+
+def measure_rim(
+    fractions: Array, mask: BoolArray, zooms: tuple[float, float, float]
+) -> dict[str, float | None]:
+    """Look for white matter at the surface of the mask, where cortex or CSF should be.
+
+    A mask that lies beside its brain cuts into it on one side. This holds for scans that were
+    stripped before, too, of which nothing outside the mask is left to be compared with.
+
+    Parameters
+    ----------
+    fractions : ndarray, shape (n_mask, 3)
+        Of CSF, GM and WM.
+    mask : ndarray of bool, shape (I, J, K)
+    zooms : tuple of float
+        In mm.
+
+    Returns
+    -------
+    dict
+        ``rim_white``, the mean share of white matter in the outermost `RIM_MM` of the mask on the
+        left, on the right, in front or on top, whichever is largest; ``rim_white_back``, that at
+        the back, where white matter lies nearer to the surface. The underside, where the brain
+        stem ends, is left out. None where no voxel of the rim looks that way.
+    """
+    box = bounding_box(mask)
+    steps = tuple(slice(None, None, max(1, round(RIM_GRID_MM / z))) for z in zooms)
+    size = np.array([s.step * z for s, z in zip(steps, zooms, strict=True)])
+    whole = np.zeros(mask.shape, np.float32)
+    whole[mask] = fractions[:, 2]
+    small, white = np.pad(mask[box][steps], 2), np.pad(whole[box][steps], 2)
+    rim = small & (ndimage.distance_transform_edt(small, sampling=size) < RIM_MM)
+    smooth = ndimage.gaussian_filter(small.astype(np.float32), NORMAL_MM / size)
+    outwards = -np.stack(np.gradient(smooth, *size))
+    outwards /= np.maximum(np.linalg.norm(outwards, axis=0), 1e-9)
+
+    def share(axis: int, sign: int) -> float | None:
+        there = rim & (sign * outwards[axis] > FACING)
+        return float(white[there].mean()) if there.any() else None
+
+    sides = [share(*side) for side in ((0, -1), (0, 1), (1, 1), (2, 1))]
+    known = [s for s in sides if s is not None]
+    return {"rim_white": max(known, default=None), "rim_white_back": share(1, -1)}
 
 
 def measure_sides(fractions: Array, mask: BoolArray) -> float:

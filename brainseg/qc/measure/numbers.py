@@ -153,6 +153,12 @@ NUMBERS: tuple[Number, ...] = (
     Number("brain_height", "Height over width and length of the brain", NEITHER,
            "standard deviation of the mask's voxels up-down over the geometric mean of the other "
            "two; 0.80 to 1.01 is usual", "", _FIT),
+    Number("rim_white", "White matter at the mask's surface", LOWER,
+           "mean share of white matter in the outermost 3 mm of the mask on the left, on the "
+           "right, in front or on top, the largest; high where the mask cuts into the brain", "",
+           _FIT),
+    Number("rim_white_back", "White matter at the mask's back", LOWER,
+           "the same at the back, where white matter lies nearer to the surface", "", _FIT),
     Number("zoom_max", "Largest voxel size (mm)", LOWER, "from the header", "", _FIT),
     Number("gm_level", "Grey over white matter", NEITHER,
            "median of grey over that of white matter, from the darkest of the scan on; near 1 "

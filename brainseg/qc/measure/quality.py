@@ -101,6 +101,7 @@ def integrity_numbers(
     values["head_turn"] = integrity.measure_turn(subject.fractions, mask, volume.zooms)
     values["sides_gm_wm"] = integrity.measure_sides(subject.fractions, mask)
     values |= integrity.measure_proportions(mask, volume.zooms)
+    values |= integrity.measure_rim(subject.fractions, mask, volume.zooms)
     values["zoom_max"] = max(volume.zooms)
     values["gm_level"] = None
     gm, wm = stats["gm"]["median"], stats["wm"]["median"]

@@ -42,7 +42,40 @@ def test_a_whole_head_passes(head: tuple[Array, Array, Array]) -> None:
         head_turn=integrity.measure_turn(fractions, mask, ZOOMS),
         sides_gm_wm=integrity.measure_sides(fractions, mask),
         **integrity.measure_proportions(mask, ZOOMS),
+        **integrity.measure_rim(fractions, mask, ZOOMS),
     )
+
+
+@pytest.mark.parametrize(
+    ("axis", "voxels", "key"),
+    [
+        (0, 4, "rim_white"),
+        (0, -4, "rim_white"),
+        (1, -4, "rim_white"),
+        (1, 4, "rim_white_back"),
+        (2, -4, "rim_white"),
+    ],
+)
+def test_a_mask_beside_its_brain_cuts_into_white_matter(axis: int, voxels: int, key: str) -> None:
+    """A scan that was stripped by such a mask has nothing outside it to compare with."""
+    zooms = (2.0, 2.0, 2.0)
+    grid = (np.indices((80, 96, 80)).T - [39.5, 47.5, 39.5]).T * 2.0
+    # An ellipsoid of 130 x 170 x 120 mm: 2 mm of CSF and 4 mm of cortex around white matter.
+    depth = (1 - np.sqrt(sum((g / r) ** 2 for g, r in zip(grid, (65, 85, 60), strict=True)))) * 65
+    mask = depth > 0
+    white = np.zeros((*mask.shape, 3), np.float32)
+    white[depth > 6, 2] = 1
+    assert not keys(**integrity.measure_rim(white[mask], mask, zooms))
+    beside = np.roll(mask, voxels, axis=axis)
+    assert keys(**integrity.measure_rim(white[beside], beside, zooms)) == {key}
+
+
+def test_a_mask_of_one_voxel_has_no_sides() -> None:
+    mask = np.zeros((5, 5, 5), bool)
+    mask[2, 2, 2] = True
+    fractions = np.array([[0.0, 0.0, 1.0]], np.float32)
+    measured = integrity.measure_rim(fractions, mask, ZOOMS)
+    assert measured == {"rim_white": None, "rim_white_back": None}
 
 
 def test_voxel_sizes_that_are_wrong_along_one_axis_are_told(
