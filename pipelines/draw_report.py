@@ -1,10 +1,13 @@
 """Draw the top of a report, or of any page, as a browser shows it.
 
-    brainseg demo -o demo-out
-    python pipelines/draw_report.py demo-out/phantom_report.html docs/report.png
+    brainseg phantom -o head && mkdir -p raw/sub-01/anat
+    cp head/phantom_T1w.nii.gz raw/sub-01/anat/sub-01_T1w.nii.gz
+    brainseg bids raw out participant --skip-bids-validation
+    python pipelines/draw_report.py out/sub-01/anat/sub-01_report.html docs/report.png
 
-It wants Chromium. The README's picture is the demo's: no person's scan is in it. Draw it anew when
-reports change their looks; the site draws its own while it is built.
+It wants Chromium. The README's picture is a synthetic head's: no person's scan is in it. It comes
+from a study, whose reports tell no seconds: those are a machine's. Draw it anew when reports change
+their looks; the site draws its own while it is built.
 """
 
 from __future__ import annotations
@@ -39,9 +42,8 @@ def draw(page: Path, out: Path, *, width: int = WIDTH, height: int = HEIGHT) -> 
         )  # fmt: skip
         if not shot.exists():
             return False
-        # A palette makes a third of the file and shows nothing to the eye.
-        picture = Image.open(shot).convert("RGB")
-        picture.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(out, optimize=True)
+        # A palette would halve the file, and tint its many dark greys.
+        Image.open(shot).convert("RGB").save(out, optimize=True)
     return True
 
 
