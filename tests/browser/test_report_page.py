@@ -292,15 +292,25 @@ def test_it_prints_in_black_on_white(opened):
     )
     assert pdf.startswith(b"%PDF")
     assert len(pdf) > 50_000
+    # A4 upright: 190 by 277 mm inside margins of 1 cm, in CSS pixels.
+    sized(opened, 718, 1047)
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
+        sizes = opened.execute_script(
+            "return [...document.querySelectorAll('.stack')].map(s =>"
+            " [s.getBoundingClientRect().width, s.closest('section').getBoundingClientRect()])"
+        )
         ground, bar = opened.execute_script(
             "return [getComputedStyle(document.body).backgroundColor,"
             " getComputedStyle(document.querySelector('.bar')).display]"
         )
     finally:
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert (ground, bar) == ("rgb(255, 255, 255)", "none")
+    for width, section in sizes:
+        assert 300 < width <= 718
+        assert section["height"] <= 1047  # picture, heading and legend on one page
 
 
 def test_without_niivue_the_page_says_so(opened):
