@@ -97,7 +97,7 @@ def test_warnings_have_a_section_that_is_never_silent():
 def test_the_curve_of_a_fit_with_a_prior_is_told_as_such():
     scan, result = head()
     assert "likelihood and prior together" in page_of(scan, result)
-    alone = dataclasses.replace(result, config=SegmentConfig(prior="none"))
+    alone = dataclasses.replace(result, config=SegmentConfig(prior="none", tissues="intensity"))
     page = page_of(scan, alone)
     assert "likelihood and prior together" not in page
     assert "It rises, and should end level" in page
