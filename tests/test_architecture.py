@@ -28,6 +28,7 @@ ROOMS = (
     "io",
     "qc",
     "run",
+    "run_person",
     "segmentation",
     "api",
     "evaluation",

@@ -6,10 +6,13 @@ from brainseg import run
 from brainseg.batch.work import Outcome, Task, described
 from brainseg.errors import BrainsegError, TemporaryError
 from brainseg.io import locks
+from brainseg.run_person import PersonJob
 
 
 def remake(task: Task) -> Outcome:
     """Make the QC page of a finished scan again; the segmentation stays as it is."""
+    if isinstance(task.job, PersonJob):
+        return Outcome("skipped", "a page of several sessions comes with their segmentation")
     try:
         with locks.hold(task.ledger.lock(task.scan)):
             entry = task.ledger.read(task.scan)

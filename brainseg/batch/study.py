@@ -106,8 +106,8 @@ def make_tasks(
             root=out,
             prefix=scan.name.prefix,
             suffix=scan.name.suffix,
-            source=_uri(scan, scan.path),
-            other_sources=tuple(_uri(scan, path) for _, path in others),
+            source=uri(scan, scan.path),
+            other_sources=tuple(uri(scan, path) for _, path in others),
             compressed=not uncompressed,
         )
         job = Job(scan.path.absolute(), target, contrasts=others)
@@ -115,7 +115,8 @@ def make_tasks(
     return tasks
 
 
-def _uri(scan: Found, path: Path) -> str:
+def uri(scan: Found, path: Path) -> str:
+    """Return how sidecars name a scan of the dataset."""
     return f"bids:{SOURCE}:{scan.folder}/{path.name}"
 
 

@@ -21,6 +21,7 @@ from brainseg.core.steps import Steps
 from brainseg.errors import BrainsegError, TemporaryError
 from brainseg.io import atomic, derivatives, locks, nifti, privacy
 from brainseg.run import Job, run_scan
+from brainseg.run_person import PersonJob
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ class Task:
 
     Attributes
     ----------
-    job : Job
-        The scan and where its outputs go.
+    job : Job or PersonJob
+        The scan, or all sessions of a participant, and where the outputs go.
     config : SegmentConfig
     report : bool
         Make the QC page.
@@ -45,7 +46,7 @@ class Task:
         Hash the outputs of a scan that was done before, instead of comparing sizes alone.
     """
 
-    job: Job
+    job: Job | PersonJob
     config: SegmentConfig
     report: bool
     run: str
@@ -69,6 +70,8 @@ class Task:
         if not self.job.target.compressed:
             # Absent where it is not asked for, as in the ledgers of earlier versions.
             options["uncompressed"] = True
+        if isinstance(self.job, PersonJob):
+            options["years"] = self.job.years_since_first
         # As the ledger reads them back: JSON has no tuples.
         content: dict[str, Any] = json.loads(json.dumps(options))
         return content

@@ -74,6 +74,11 @@ def add_bids(commands: Commands) -> None:
         help="use these scans of the same session too, where there are any",
     )
     which.add_argument(
+        "--longitudinal",
+        action="store_true",
+        help="segment all sessions of a participant together, and tell what changed",
+    )
+    which.add_argument(
         "--skip-bids-validation", action="store_true", help="take the folder as it is"
     )
     how = add_engine(parser)
@@ -197,6 +202,10 @@ def _participant(args: argparse.Namespace) -> int:
     check_engine(args)
     if args.cohort_model:
         raise UsageError("--cohort-model: belongs to the group level")
+    others = ("report_only", "contrasts", "cohort_prior", "fail_on_verdict", "uncompressed")
+    if args.longitudinal and any(getattr(args, name) for name in others):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise UsageError(f"--longitudinal: goes with none of {options}")
     study.require_apart(args.out, args.bids_dir)
     filters = discovery.Filters(
         participants=tuple(args.participant_label),
@@ -226,7 +235,7 @@ def _participant(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
     """Say what is to be done with each scan, and why; writes nothing."""
-    from brainseg.batch import cohort, study
+    from brainseg.batch import cohort, people, study
     from brainseg.config import usual_tissues
 
     config = segment_config(args, threads=1)
@@ -239,6 +248,10 @@ def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
             cohort=cohort.read_prior(args.cohort_prior),
             tissues=args.tissues or usual_tissues("cohort"),
         )
+    jobs = []
+    if args.longitudinal:
+        gathered = people.people(found, args.bids_dir, args.out)
+        found, jobs = gathered.single, gathered.jobs
     tasks = study.make_tasks(
         found,
         args.out,
@@ -248,6 +261,7 @@ def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
         verify=args.verify,
         uncompressed=args.uncompressed,
     )
+    tasks += people.make_tasks(jobs, config, report=not args.no_report, verify=args.verify)
     if args.exclude_failed:
         from brainseg.qc.review import ratings
 
@@ -262,10 +276,10 @@ def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
 
 def _execute(args: argparse.Namespace, planned: list[Planned]) -> dict[str, Outcome]:
     """Do what is planned, and say what became of it."""
-    from brainseg.batch import citation, reports, study
-    from brainseg.batch.work import bytes_needed, process
+    from brainseg.batch import citation, people, reports, study
+    from brainseg.batch.work import bytes_needed
 
-    work: Callable[[Any], Any] = reports.remake if args.report_only else process
+    work: Callable[[Any], Any] = reports.remake if args.report_only else people.work
     scratch = _scratch(args.work_dir)
     needs = [bytes_needed(item.task) for item in planned if item.why is not None]
     crew = make_crew(args, needs or [1])

@@ -9,14 +9,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import brainseg
-from brainseg.cli import bids, door, engines, mixture, review
+from brainseg.cli import bids, door, engines, long, mixture, review
 from brainseg.cli.options import (
     Command,
     Commands,
     Parser,
+    Progress,
     add_command,
     add_person,
     add_segment_options,
@@ -30,7 +31,6 @@ from brainseg.errors import TemporaryError, UsageError, VerdictError
 from brainseg.qc.measure.levels import FAIL, PASS
 
 if TYPE_CHECKING:
-    from brainseg.core.steps import Steps
     from brainseg.run import Finished, Job
 
 log = logging.getLogger("brainseg")
@@ -86,7 +86,7 @@ def _parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     )
     parser.add_argument("--version", action="version", version=f"brainseg {brainseg.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_run, bids.add_bids, bids.add_group, review.add_review):
+    for add in (_add_run, long.add_long, bids.add_bids, bids.add_group, review.add_review):
         add(commands)
     for add in (mixture.add_select_model, mixture.add_explain):
         add(commands)
@@ -222,7 +222,7 @@ def _run(args: argparse.Namespace) -> int:
         try:
             with (
                 door.naming(job.path.name if len(jobs) > 1 else ""),
-                _Progress(quiet=args.quiet) as steps,
+                Progress(quiet=args.quiet) as steps,
             ):
                 finished = None
                 if args.report_only:
@@ -273,7 +273,7 @@ def _demo(args: argparse.Namespace) -> int:
     config = segment_config(args, threads=args.threads)
     with TemporaryDirectory(prefix="brainseg-") as scratch:
         out = Path(scratch) if args.out is None else args.out
-        with _Progress(quiet=args.quiet) as steps:
+        with Progress(quiet=args.quiet) as steps:
             table = demo.run(out, config, force=args.force, report=not args.no_report, steps=steps)
     print(table)
     return 0
@@ -314,31 +314,3 @@ def _evaluate(args: argparse.Namespace) -> int:
         form = comparison.as_json if args.json else comparison.as_csv
     print(form(found.rows))
     return 0
-
-
-class _Progress:
-    """Tells of the steps: a spinner with seconds on a terminal, log lines elsewhere."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._status: Any = None
-        self._console: Any = None
-        if not quiet and sys.stderr.isatty():
-            from rich.console import Console
-
-            self._console = Console(stderr=True)
-
-    def __enter__(self) -> Steps:
-        from brainseg.core.steps import Steps
-
-        if self._console is None:
-            return Steps()
-        self._status = self._console.status("")
-        self._status.start()
-        return Steps(
-            on_start=lambda name: self._status.update(f"{name} ..."),
-            on_end=lambda name, seconds: self._console.print(f"  {name:<20} {seconds:6.1f} s"),
-        )
-
-    def __exit__(self, *exc: object) -> None:
-        if self._status is not None:
-            self._status.stop()

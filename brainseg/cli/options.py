@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -12,6 +13,7 @@ from brainseg.errors import UsageError
 
 if TYPE_CHECKING:
     from brainseg.config import SegmentConfig
+    from brainseg.core.steps import Steps
 
 Command = Callable[[argparse.Namespace], int]
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
@@ -150,3 +152,31 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class Progress:
+    """Tells of the steps: a spinner with seconds on a terminal, log lines elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._status: Any = None
+        self._console: Any = None
+        if not quiet and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._console = Console(stderr=True)
+
+    def __enter__(self) -> Steps:
+        from brainseg.core.steps import Steps
+
+        if self._console is None:
+            return Steps()
+        self._status = self._console.status("")
+        self._status.start()
+        return Steps(
+            on_start=lambda name: self._status.update(f"{name} ..."),
+            on_end=lambda name, seconds: self._console.print(f"  {name:<20} {seconds:6.1f} s"),
+        )
+
+    def __exit__(self, *exc: object) -> None:
+        if self._status is not None:
+            self._status.stop()

@@ -65,6 +65,8 @@ class Target:
         The same of further contrasts.
     compressed : bool
         Images are written as ``.nii.gz``, else as ``.nii``.
+    record_ending : str
+        Of the file that is written last: it stands for a complete result.
     """
 
     folder: Path
@@ -74,6 +76,7 @@ class Target:
     source: str
     other_sources: tuple[str, ...] = ()
     compressed: bool = True
+    record_ending: str = "desc-brainseg_mixture.json"
 
     def path(self, ending: str) -> Path:
         """Path of the output with this ending, for example ``dseg.nii.gz``."""
@@ -90,8 +93,8 @@ class Target:
 
     @property
     def record(self) -> Path:
-        """The mixture's JSON, written last: it stands for a complete result."""
-        return self.path("desc-brainseg_mixture.json")
+        """The JSON of what was estimated, written last."""
+        return self.path(self.record_ending)
 
     @property
     def lock(self) -> Path:
@@ -114,16 +117,21 @@ def require_free(target: Target, *, force: bool) -> None:
         When such a file is there and `force` is not given, or when the folder leads out of the
         root.
     """
-    if not target.folder.resolve().is_relative_to(target.root.resolve()):
-        raise CannotCreateError(
-            f"{target.folder.name}/: leads out of {target.root.name}/; choose another output folder"
-        )
+    require_inside(target)
     there = [] if force else existing(target)
     if there:
         first = target.record.name if target.record.name in there else there[0]
         raise CannotCreateError(
             f"{first}: this scan has a result in {target.root.name}/ already; "
             "add `force` to overwrite it, or choose another `out`"
+        )
+
+
+def require_inside(target: Target) -> None:
+    """Refuse a folder that leads out of the root, as a link may."""
+    if not target.folder.resolve().is_relative_to(target.root.resolve()):
+        raise CannotCreateError(
+            f"{target.folder.name}/: leads out of {target.root.name}/; choose another output folder"
         )
 
 

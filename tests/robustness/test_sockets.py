@@ -37,6 +37,7 @@ COMMANDS = {
         f"run {SCAN} -o out --report-only -q",
         "evaluate out/sub-01_dseg.nii.gz out/sub-01_dseg.nii.gz",
     ),
+    "long": (f"long {SCAN} {SCAN} -o visits --mask none --tissues three -q",),
     "explain": (f"explain {SCAN} -o page --mask none -q",),
     "select-model": (f"select-model {SCAN} -o page --mask none -q --components 2",),
     "demo": ("demo --prior none --bias none --no-report -q",),

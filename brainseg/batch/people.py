@@ -1,0 +1,137 @@
+"""The participants of a study over time: all sessions of one are a unit of work."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from brainseg.batch.discovery import Found
+from brainseg.batch.study import uri
+from brainseg.batch.work import Outcome, Task, process
+from brainseg.config import SegmentConfig
+from brainseg.run_person import PersonJob, person_target, run_person
+
+log = logging.getLogger(__name__)
+
+_DAYS_PER_YEAR = 365.25
+
+
+@dataclass(frozen=True)
+class People:
+    """Participants with several sessions, and the scans of those with one.
+
+    Attributes
+    ----------
+    jobs : list of PersonJob
+    single : list of Found
+        Scans that have nothing to be compared with.
+    """
+
+    jobs: list[PersonJob]
+    single: list[Found]
+
+
+def people(found: Sequence[Found], dataset: Path, out: Path) -> People:
+    """Gather the sessions of each participant.
+
+    Of a session with several T1w scans the first one by name counts. Sessions stand in the order
+    of their dates or ages in ``sessions.tsv``, else of their labels.
+
+    Parameters
+    ----------
+    found : sequence of Found
+    dataset, out : Path
+    """
+    out = out.absolute()
+    by_person: dict[str, dict[str, Found]] = {}
+    single = []
+    for scan in sorted(found, key=lambda scan: str(scan.path)):
+        subject, session = scan.name.get("sub"), scan.name.get("ses")
+        if subject is None or session is None:
+            single.append(scan)
+        elif session in by_person.setdefault(subject, {}):
+            log.warning("sub-%s, ses-%s: has several T1w scans; the first counts", subject, session)
+        else:
+            by_person[subject][session] = scan
+    jobs = []
+    for subject, sessions in by_person.items():
+        if len(sessions) < 2:
+            log.warning("sub-%s: has one session; it is segmented as a single scan", subject)
+            single += sessions.values()
+            continue
+        folder = f"sub-{subject}"
+        times = read_times(dataset / folder / f"{folder}_sessions.tsv")
+        known = times if all(label in times for label in sessions) else {}
+        labels = sorted(sessions, key=lambda label: (known.get(label, 0.0), label))
+        scans = [sessions[label] for label in labels]
+        target = person_target(out / folder, out, folder, [uri(s, s.path) for s in scans])
+        years = tuple(known[label] for label in labels) if known else None
+        paths = tuple(scan.path.absolute() for scan in scans)
+        jobs.append(PersonJob(paths, tuple(labels), target, years))
+    return People(jobs, single)
+
+
+def read_times(path: Path) -> dict[str, float]:
+    """Read when each session was, in years from some point, from a ``sessions.tsv``.
+
+    Parameters
+    ----------
+    path : Path
+        With ``session_id`` and ``acq_time`` (ISO 8601) or ``age`` (years).
+
+    Returns
+    -------
+    dict
+        Label of each session whose time is known; empty where there is no such file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    for read in (_from_date, _from_age):
+        times = {}
+        for row in rows:
+            label = (row.get("session_id") or "").removeprefix("ses-")
+            time = read(row)
+            if label and time is not None:
+                times[label] = time
+        if len(times) == len(rows):
+            return times
+    return {}
+
+
+def _from_date(row: dict[str, str]) -> float | None:
+    try:
+        when = datetime.fromisoformat(row.get("acq_time") or "")
+    except ValueError:
+        return None
+    return when.toordinal() / _DAYS_PER_YEAR
+
+
+def _from_age(row: dict[str, str]) -> float | None:
+    try:
+        age = float(row.get("age") or "")
+    except ValueError:
+        return None
+    return age if 0 <= age <= 150 else None
+
+
+def make_tasks(
+    jobs: Sequence[PersonJob], config: SegmentConfig, *, report: bool = True, verify: bool = False
+) -> list[Task]:
+    """Make the tasks of one run, a participant each; parameters as of `study.make_tasks`."""
+    run = uuid.uuid4().hex
+    return [Task(job, config, report, run, verify) for job in jobs]
+
+
+def work(task: Task) -> Outcome:
+    """Do a task, of a participant or of a single scan."""
+    if isinstance(task.job, PersonJob):
+        return process(task, run_person)
+    return process(task)

@@ -1,0 +1,216 @@
+"""How well changes between visits are measured: synthetic truth, real visits, zero change.
+
+Three tables, each with the ordinary path's figures (every scan segmented alone) beside those of
+`brainseg long`:
+
+1. a synthetic head whose ventricles grow, or whose cortex thins, by a known share of their volume,
+   scanned anew (noise, bias field, gain, position) at each visit;
+2. the same head again with nothing changed: the error of a change of zero;
+3. real visits of people who hardly changed, from ``--data``; their root mean square is
+   `brainseg.longitudinal.change.REPEATABILITY`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from brainseg.config import SegmentConfig
+from brainseg.core.volume import Volume
+from brainseg.evaluation.phantom import WHITE, bias_field, make_phantom, rician
+from brainseg.io import nifti
+from brainseg.longitudinal.person import segment_person
+from brainseg.pipeline import segment_volume
+
+log = logging.getLogger("evaluate_longitudinal")
+
+TISSUES = ("CSF", "GM", "WM", "brain")
+REAL = {
+    # two scans within 90 days, 1 mm, stripped
+    "oasis1003": ("truth/oasis/1003_SS.nii.gz", "visits/oasis1003_visit2_SS.nii.gz"),
+    # clinical slices of 3 mm: one grid, and two grids with a contrast agent at the second visit
+    "ms12": ("ms/patient12_T1W.nii.gz", "visits/ms12_visit2_T1W.nii.gz"),
+    "ms01": ("ms/patient01_T1W.nii.gz", "visits/ms01_visit2_T1W.nii.gz"),
+}
+# Intensities of a T1w scan, as `brainseg.evaluation.phantom.CONTRASTS` has them.
+LEVELS = {1: 0.22, 2: 0.62, 3: 1.0}
+FINER = 2
+"""Voxels of the truth along an edge of a scanned voxel: so surfaces cut scanned voxels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """Tissues of a head on a fine grid, and what lies around the brain."""
+
+    labels: NDArray[np.uint8]
+    around: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+
+def truth(zoom: float, seed: int) -> Truth:
+    """Draw a head at a fraction of the scanned voxel."""
+    head = make_phantom(zooms=(zoom / FINER,) * 3, noise=0, bias=0, seed=seed)
+    around = np.where(head.three > 0, 0, head.volume.data).astype(np.float32)
+    return Truth(head.three, around, head.volume.affine)
+
+
+def changed(head: Truth, tissue: str, percent: float) -> tuple[Truth, dict[str, float]]:
+    """Grow the ventricles into white matter, or thin the cortex, by whole voxels of the fine grid.
+
+    Of the voxels nearest to the boundary so many turn that the volume changes by `percent`.
+
+    Returns
+    -------
+    changed : Truth
+    volumes : dict
+        True change in per cent of CSF, GM, WM and brain.
+    """
+    labels = head.labels.copy()
+    csf = labels == 1
+    middle = ndimage.distance_transform_edt(labels > 0)
+    inner = csf & (middle > 0.5 * middle.max())
+    if tissue == "ventricles":
+        region, into = inner, labels == 3
+    else:
+        region, into = csf & ~inner, labels == 2
+    size = int(inner.sum()) if tissue == "ventricles" else int(into.sum())
+    count = round(percent / 100 * size)
+    distance = ndimage.distance_transform_edt(~region)
+    distance[~into] = np.inf
+    # Equal distances are dealt out evenly over the head.
+    flat = distance.ravel() + 1e-3 * np.random.default_rng(0).random(distance.size)
+    if count:
+        turned = np.argpartition(flat, count)[:count]
+        labels.ravel()[turned] = 1
+    change = {}
+    for name, values in (("CSF", (1,)), ("GM", (2,)), ("WM", (3,)), ("brain", (2, 3))):
+        before, after = (np.isin(m, values).sum() for m in (head.labels, labels))
+        change[name] = 100 * (float(after) / float(before) - 1)
+    return Truth(labels, head.around, head.affine), change
+
+
+def scan(head: Truth, *, noise: float, bias: float, moved: bool, seed: int) -> Volume:
+    """Scan a head: move it, average over voxels, and add gain, bias field and noise."""
+    rng = np.random.default_rng(seed)
+    clean = head.around.copy()
+    for label, level in LEVELS.items():
+        clean[head.labels == label] = level * WHITE
+    if moved:
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-6, 6, 3), degrees=True).as_matrix()
+        turn[:3, 3] = rng.uniform(-5, 5, 3)
+        index = np.linalg.inv(head.affine) @ turn @ head.affine
+        clean = ndimage.affine_transform(clean, index[:3, :3], index[:3, 3], order=1)
+    shape = [n // FINER for n in clean.shape]
+    whole = clean[tuple(slice(0, n * FINER) for n in shape)]
+    blocks = whole.reshape(shape[0], FINER, shape[1], FINER, shape[2], FINER)
+    small = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    small *= bias_field(rng, small.shape, bias) * rng.uniform(0.7, 1.4)
+    affine = head.affine @ np.diag([FINER, FINER, FINER, 1.0])
+    affine[:3, 3] += head.affine[:3, :3] @ np.full(3, (FINER - 1) / 2)
+    return Volume(rician(small, noise / 100 * WHITE, rng), affine)
+
+
+def together(one: Volume, other: Volume, config: SegmentConfig) -> dict[str, float]:
+    """Change in per cent by `segment_person`."""
+    person = segment_person([one, other], config)
+    before, after = person.volumes_ml(0), person.volumes_ml(1)
+    return {t: 100 * (after[t] / before[t] - 1) for t in TISSUES}
+
+
+def alone(one: Volume, other: Volume, config: SegmentConfig) -> dict[str, float]:
+    """Change in per cent by `segment_volume`, each scan by itself."""
+    found = []
+    for volume in (one, other):
+        ml = segment_volume(volume, config).volumes_ml
+        found.append(ml | {"brain": ml["GM"] + ml["WM"]})
+    before, after = found
+    return {t: 100 * (after[t] / before[t] - 1) for t in TISSUES}
+
+
+def synthetic(options: argparse.Namespace, config: SegmentConfig) -> Iterator[dict[str, object]]:
+    """Known changes, and none, on synthetic heads."""
+    for seed in range(options.heads):
+        head = truth(options.zoom, seed)
+        first = scan(head, noise=options.noise, bias=20, moved=False, seed=1000 + seed)
+        cases = [("none", 0.0)] + [
+            (tissue, percent) for tissue in ("ventricles", "cortex") for percent in options.percents
+        ]
+        for case, (tissue, percent) in enumerate(cases):
+            other, true = changed(head, tissue, percent)
+            second = scan(
+                other, noise=options.noise, bias=20, moved=True, seed=2000 + 100 * seed + case
+            )
+            row: dict[str, object] = {"head": seed, "change": tissue, "percent": percent}
+            row |= {"true": true, "long": together(first, second, config)}
+            if not options.long_only:
+                row["alone"] = alone(first, second, config)
+            yield row
+
+
+def real(options: argparse.Namespace, config: SegmentConfig) -> Iterator[dict[str, object]]:
+    """Visits of people who hardly changed."""
+    for name, files in REAL.items():
+        one, other = (nifti.load(options.data / file).volume for file in files)
+        row: dict[str, object] = {"visits": name, "long": together(one, other, config)}
+        if not options.long_only:
+            row["alone"] = alone(one, other, config)
+        yield row
+
+
+def main() -> None:
+    """Print one JSON line a comparison, and the root mean squares."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of real visits; without it none")
+    parser.add_argument("--heads", type=int, default=2, help="synthetic heads (default 2)")
+    parser.add_argument("--zoom", type=float, default=1.0, help="mm of their voxels (default 1)")
+    parser.add_argument("--noise", type=float, default=3.0, help="%% (default 3)")
+    parser.add_argument("--percents", type=float, nargs="*", default=[0.5, 1, 2, 5])
+    parser.add_argument("--long-only", action="store_true", help="leave out the ordinary path")
+    options = parser.parse_args()
+    config = SegmentConfig(tissues="three")
+    for rows in (
+        real(options, config) if options.data else iter(()),
+        synthetic(options, config),
+    ):
+        kept = []
+        for row in rows:
+            print(json.dumps(_rounded(row)), flush=True)
+            kept.append(row)
+        for way in ("long", "alone"):
+            print(json.dumps({"rms": way} | _rounded(_rms(kept, way))), flush=True)
+
+
+def _rms(rows: list[dict[str, object]], way: str) -> dict[str, object]:
+    """Root mean square by tissue of found minus true change."""
+    out: dict[str, object] = {}
+    for tissue in TISSUES:
+        errors = [
+            row[way][tissue] - row.get("true", {}).get(tissue, 0.0)  # type: ignore[index, attr-defined]
+            for row in rows
+            if way in row
+        ]
+        if errors:
+            out[tissue] = float(np.sqrt(np.mean(np.square(errors))))
+    return out
+
+
+def _rounded(value: dict[str, object]) -> dict[str, object]:
+    return {
+        key: {k: round(v, 3) for k, v in part.items()} if isinstance(part, dict)
+        else round(part, 3) if isinstance(part, float) else part
+        for key, part in value.items()
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Participants over time: who is gathered, in which order, and what the ledger keeps."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from batch_fakes import make_dataset
+
+from brainseg.batch.discovery import Filters, find_scans
+from brainseg.batch.ledger import Ledger
+from brainseg.batch.people import people, read_times
+from brainseg.cli.main import main
+from brainseg.errors import UsageError
+
+NAMES = [
+    "sub-01_ses-a_T1w.nii.gz",
+    "sub-01_ses-b_run-1_T1w.nii.gz",
+    "sub-01_ses-b_run-2_T1w.nii.gz",
+    "sub-02_ses-a_T1w.nii.gz",
+    "sub-03_T1w.nii.gz",
+]
+
+
+def write_sessions(root: Path, subject: str, text: str) -> Path:
+    path = root / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
+    path.write_text(text.replace(" ", "\t"), encoding="utf-8")
+    return path
+
+
+def test_sessions_of_a_participant_are_one_job(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "raw", NAMES)
+    gathered = people(find_scans(root, Filters()), root, tmp_path / "out")
+    (job,) = gathered.jobs
+    assert (job.name, job.labels) == ("sub-01", ("a", "b"))
+    # of a session with two scans the first counts
+    assert [path.name for path in job.paths] == [NAMES[0], NAMES[1]]
+    assert job.years is None
+    assert job.target.folder == tmp_path / "out" / "sub-01"
+    assert job.target.source.startswith("bids:raw:sub-01/ses-a")
+    assert sorted(scan.path.name for scan in gathered.single) == NAMES[3:]
+
+
+def test_sessions_stand_in_the_order_of_their_dates(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "raw", NAMES)
+    write_sessions(
+        root, "01", "session_id acq_time\nses-a 2021-07-01T10:00:00\nses-b 2020-07-01T10:00:00\n"
+    )
+    (job,) = people(find_scans(root, Filters()), root, tmp_path / "out").jobs
+    assert job.labels == ("b", "a")
+    assert job.years_since_first == pytest.approx((0.0, 365 / 365.25))
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("session_id age\nses-a 61.5\nses-b 63\n", {"a": 61.5, "b": 63.0}),
+        ("session_id age\nses-a 61.5\nses-b n/a\n", {}),
+        ("session_id age\nses-a -3\n", {}),
+        ("session_id acq_time age\nses-a n/a 50\nses-b n/a 51\n", {"a": 50.0, "b": 51.0}),
+        ("nothing of this kind\n", {}),
+    ],
+)
+def test_times_are_read_where_all_are_known(
+    tmp_path: Path, text: str, times: dict[str, float]
+) -> None:
+    root = make_dataset(tmp_path / "raw", NAMES)
+    assert read_times(write_sessions(root, "01", text)) == times
+    assert read_times(tmp_path / "none.tsv") == {}
+
+
+def test_a_study_over_time_is_done_and_resumed(heads: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    asked = [
+        str(heads), str(out), "participant", "--participant-label", "02", "--longitudinal",
+        "--mask", "none", "--tissues", "three", "--no-report", "-q", "--engine", "serial",
+    ]  # fmt: skip
+    assert main(asked) == 0
+    with (out / "sub-02" / "sub-02_long.tsv").open() as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    # both sessions of this dataset are the same file
+    assert {float(row["change_ml"]) for row in rows} == {0.0}
+    entry = Ledger(out).read("sub-02_long")
+    assert entry is not None
+    assert entry.state == "done"
+    assert set(entry.contrasts) == {"ses-b"}
+    written = (out / "sub-02" / "sub-02_long.json").stat().st_mtime_ns
+    assert main(asked) == 0
+    assert (out / "sub-02" / "sub-02_long.json").stat().st_mtime_ns == written
+
+
+def test_options_that_do_not_go_together_are_refused(heads: Path, tmp_path: Path) -> None:
+    asked = [str(heads), str(tmp_path / "out"), "participant", "--longitudinal"]
+    assert main([*asked, "--contrasts", "FLAIR"]) == UsageError.exit_code
+    assert main([*asked, "--report-only"]) == UsageError.exit_code
