@@ -174,7 +174,7 @@ def segmented(volume: Volume, contrast: str) -> dict[str, Any]:
         return kept | {"own": extract_brain(volume).mask}
     result = segment_volume(volume, SegmentConfig(threads=1))
     mask, fractions = result.mask, result.fit.fractions
-    agreements = [1.0]
+    agreements = []
     atlas = place_atlas(volume, mask, start=result.brain.placed)
     if atlas is not None:
         ours = regions(seen, volume, mask)
@@ -271,7 +271,9 @@ def gather(work: Path, data: Path) -> Iterator[tuple[str, str, str, str, dict[st
             if "doubt" in kept:
                 found = {"own mask": {}}
             else:
-                strangers = [k for c, s, k in keys if s == "2 mm" and c.name[:5] != case.name[:5]]
+                strangers = [
+                    k for c, s, k in keys if s == "2 mm" and person(c.name) != person(case.name)
+                ]
                 picked = [strangers[(7 * n + 3 * m) % len(strangers)] for m in (0, 1)]
                 others = [(k, np.load(work / f"{k}.npz")) for k in picked if len(strangers) > 1]
                 found = numbers_of(kept, others)
@@ -281,16 +283,20 @@ def gather(work: Path, data: Path) -> Iterator[tuple[str, str, str, str, dict[st
             yield case.name, case.contrast, size, kind, numbers
 
 
+def person(name: str) -> str:
+    """Return who a scan is of: a second visit is no other person, and BrainWeb is Colin."""
+    first = name.split("_")[0].removesuffix("v2")
+    return "colin" if first in ("crisp", "bw2mm") else first
+
+
 def summarised(kind: str) -> str:
     """Return the row that a kind is counted in."""
-    source, _, rest = kind.rpartition(": ")
-    if kind.startswith(("own: noise", "reference: noise")):
-        source, _, rest = kind.partition(": ")
+    _, _, rest = kind.partition(": ")
     row = rest or kind
     for start in ("shifted 6 mm", "half a brain", "another person's mask", "map of regions moved"):
         if row.startswith(start):
             row = start
-    return row if source != "reference" else f"{row} (reference)"
+    return row
 
 
 def main() -> None:
@@ -319,19 +325,26 @@ def main() -> None:
 
 
 def tell(counts: dict[tuple[str, ...], Counter[str]]) -> None:
-    """Print a line for each kind, voxel size and set, then the sums."""
-    print(f"\n{'':8} {'kind':46} {'voxels':8} {'set':9} pass look fail")
-    sums: dict[tuple[str, ...], Counter[str]] = {}
-    for (good, row, size, part), found in sorted(counts.items()):
-        shown = " ".join(f"{found[level]:4d}" for level in (PASS, LOOK, FAIL))
-        print(f"{good:8} {row:46} {size:8} {part:9} {shown}")
-        for key in ((good, size, part), (good, "all", part), (good, "all", "all")):
-            sums.setdefault(key, Counter()).update(found)
-    print()
-    for (good, size, part), found in sorted(sums.items()):
-        total = found.total()
-        print(f"{good:8} {size:8} {part:9} {found[PASS]:4d} of {total:4d} pass: "
-              f"{found[PASS] / total:.1%}")  # fmt: skip
+    """Print the counts as tables: kinds by voxel size, then sums by set."""
+    sizes, parts = ("2 mm", "native"), ("limits", "held out")
+    print(f"\n| | kind | {' | '.join(sizes)} |\n|---|---|{'---|' * len(sizes)}")
+    for good, row in sorted({key[:2] for key in counts}):
+        shown = [_counted([counts.get((good, row, s, p), Counter()) for p in parts]) for s in sizes]
+        print(f"| {good} | {row} | {' | '.join(shown)} |")
+    print(f"\n| | set | {' | '.join(sizes)} | passed |\n|---|---|{'---|' * (len(sizes) + 1)}")
+    for good in ("good", "spoiled"):
+        for part in parts:
+            these = {k: c for k, c in counts.items() if (k[0], k[3]) == (good, part)}
+            shown = [_counted([c for k, c in these.items() if k[2] == s]) for s in sizes]
+            total = sum(these.values(), Counter())
+            share = total[PASS] / max(total.total(), 1)
+            print(f"| {good} | {part} | {' | '.join(shown)} | {share:.1%} |")
+
+
+def _counted(found: list[Counter[str]]) -> str:
+    """Show how many passed, asked for a look and failed."""
+    total = sum(found, Counter())
+    return " / ".join(str(total[level]) for level in (PASS, LOOK, FAIL)) if total else ""
 
 
 if __name__ == "__main__":
