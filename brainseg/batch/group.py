@@ -77,7 +77,8 @@ def collect(out: Path) -> list[Row]:
     NothingMatchedError
         When there is no scan.
     """
-    entries = {_scan_of(e): e for e in Ledger(out).entries()}
+    # A participant's visits together are no scan: `brainseg.batch.people` has their table.
+    entries = {_scan_of(e): e for e in Ledger(out).entries() if not e.scan.endswith(PERSON)}
     found = {scan_name(out, scan): scan for scan in finished_scans(out)}
     rows = []
     for name in sorted(found.keys() | entries.keys()):
@@ -175,6 +176,10 @@ def components(scan: Path) -> int:
     except (OSError, DataError):
         return 6
     return len(record.get("weights", [])) or 6
+
+
+PERSON = "_long"
+"""How the ledger's names of participants end whose visits were segmented together."""
 
 
 def _scan_of(entry: Entry) -> str:

@@ -14,6 +14,7 @@ from brainseg.batch.discovery import Found
 from brainseg.batch.study import uri
 from brainseg.batch.work import Outcome, Task, process
 from brainseg.config import SegmentConfig
+from brainseg.io import atomic
 from brainseg.run_person import PersonJob, person_target, run_person
 
 log = logging.getLogger(__name__)
@@ -128,6 +129,30 @@ def make_tasks(
     """Make the tasks of one run, a participant each; parameters as of `study.make_tasks`."""
     run = uuid.uuid4().hex
     return [Task(job, config, report, run, verify) for job in jobs]
+
+
+def write_table(out: Path) -> list[Path]:
+    """Gather the changes of all participants into ``group_long.tsv``.
+
+    Returns
+    -------
+    list of Path
+        The table, or nothing where no participant has visits that were segmented together.
+
+    Raises
+    ------
+    CannotCreateError, OutputError
+    """
+    lines: list[str] = []
+    for path in sorted(out.glob("sub-*/sub-*_long.tsv")):
+        header, *rows = path.read_text(encoding="utf-8").splitlines()
+        lines = lines or [f"participant_id\t{header}"]
+        lines += [f"{path.parent.name}\t{row}" for row in rows]
+    if not lines:
+        return []
+    table = out / "group_long.tsv"
+    atomic.write_text(table, "\n".join(lines) + "\n")
+    return [table]
 
 
 def work(task: Task) -> Outcome:

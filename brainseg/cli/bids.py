@@ -318,11 +318,15 @@ def _scratch(folder: Path | None) -> Path | None:
 
 
 def _group(args: argparse.Namespace) -> int:
-    from brainseg.batch import citation, cohort, group, memory, norms
+    from brainseg.batch import citation, cohort, group, memory, norms, people
     from brainseg.qc.pages import group as page
     from brainseg.qc.review import ratings
 
     check_engine(args)
+    written = [] if args.dry_run else people.write_table(args.out)
+    if written and not group.finished_scans(args.out):
+        log.info("wrote %s", written[0])
+        return 0
     rows = group.collect(args.out)
     if args.exclude_failed:
         failed = ratings.failed(args.out)
@@ -335,7 +339,6 @@ def _group(args: argparse.Namespace) -> int:
     if args.dry_run:
         print("\n".join(str(row["scan"]) for row in rows))
         return 0
-    written = []
     if args.cohort_model:
         kept = {str(row["scan"]) for row in rows}
         scans = [s for s in group.finished_scans(args.out) if group.scan_name(args.out, s) in kept]

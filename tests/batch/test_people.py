@@ -88,6 +88,23 @@ def test_a_study_over_time_is_done_and_resumed(heads: Path, tmp_path: Path) -> N
     written = (out / "sub-02" / "sub-02_long.json").stat().st_mtime_ns
     assert main(asked) == 0
     assert (out / "sub-02" / "sub-02_long.json").stat().st_mtime_ns == written
+    # no single scan was segmented: the group level has the table of changes alone
+    assert main([str(heads), str(out), "group", "-q"]) == 0
+    with (out / "group_long.tsv").open() as stream:
+        gathered = list(csv.DictReader(stream, delimiter="\t"))
+    assert [row["participant_id"] for row in gathered] == ["sub-02"] * len(rows)
+    assert not (out / "group_T1w.tsv").exists()
+
+
+def test_visits_together_are_no_scan_of_the_group_table(heads: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    quick = ("--mask", "none", "--tissues", "three", "--no-report", "-q", "--engine", "serial")
+    assert main([str(heads), str(out), "participant", "--longitudinal", *quick]) == 0
+    assert main([str(heads), str(out), "group", "-q"]) == 0
+    with (out / "group_T1w.tsv").open() as stream:
+        # sub-01 has one session and is a single scan; sub-02 has its changes in the other table
+        assert [row["scan"] for row in csv.DictReader(stream, delimiter="\t")] == ["sub-01"]
+    assert (out / "group_long.tsv").exists()
 
 
 def test_options_that_do_not_go_together_are_refused(heads: Path, tmp_path: Path) -> None:
