@@ -20,6 +20,8 @@ from brainseg.core.volume import Array, BoolArray, FloatArray
 LARGE = 0.3
 """Planes with less of the mask than this share of the largest are not compared: their edges differ
 too much."""
+MOST = 1000.0
+"""Largest multiple of the usual step that is told apart."""
 NEIGHBOURS = 9
 """Planes in the running median that a step between two planes is compared with."""
 ABREAST = 21
@@ -74,7 +76,9 @@ def measure_planes(data: Array, mask: BoolArray) -> dict[str, float | None]:
         steps = _steps(planes, masks, area > LARGE * area.max())
         if len(steps) > NEIGHBOURS:
             usual = ndimage.median_filter(steps[:, 0], NEIGHBOURS, mode="nearest")
-            jumps.append(float((steps[:, 0] / np.maximum(usual, 1e-30)).max()))
+            # Planes of one value differ by nothing: any step beside them is as far as can be told.
+            least = max(float(steps[:, 0].max()) / MOST, 1e-30)
+            jumps.append(float((steps[:, 0] / np.maximum(usual, least)).max()))
             far = float(np.median(steps[:, 1]))
             combs.append(float(np.median(steps[:, 0])) / far if far > 0 else 1.0)
     return {

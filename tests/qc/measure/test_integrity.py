@@ -90,6 +90,17 @@ def test_voxel_sizes_that_are_wrong_along_one_axis_are_told(
     assert not keys(**integrity.measure_proportions(nodding, ZOOMS))
 
 
+def test_a_step_beside_planes_of_one_value_is_a_number_that_can_be_read(
+    head: tuple[Array, Array, Array],
+) -> None:
+    data, mask, _ = head
+    flat = data.copy()
+    middle = data.shape[2] // 2
+    flat[:, :, middle - 8 : middle + 8] = 0
+    flat[:, :, middle] = data[:, :, middle]
+    assert 100 < integrity.measure_planes(flat, mask)["plane_jump"] <= integrity.MOST
+
+
 def test_proportions_of_an_ellipsoid_are_those_of_its_axes() -> None:
     x, y, z = np.ogrid[-40:41, -40:41, -40:41]
     ball = (x / 30) ** 2 + (y / 40) ** 2 + (z / 24) ** 2 < 1
