@@ -40,8 +40,8 @@ VOLUMES = {
 # Columns of the table; the strips above it show every number.
 COLUMNS = (
     "volume_tiv", "fraction_brain", "volume_GM", "volume_WM", "volume_CSF", "volume_lesions",
-    "cjv", "cnr", "snr_wm", "efc", "fber", "inu_range", "mask_edge", "mask_cut", "mask_bone",
-    "mask_leak", "uncertain_share", "overlap_max",
+    "cjv", "cnr", "snr_wm", "efc", "fber", "inu_range", "map_distance_mm", "map_missing",
+    "map_foreign", "uncertain_share", "overlap_max",
 )  # fmt: skip
 
 
