@@ -38,6 +38,7 @@ ENTRY = {
     "contrasts": {}, "error": None, "started": "", "ended": "",
 }  # fmt: skip
 RECORD = {
+    "tissues": [{"name": "Grey"}, {"name": "White"}], "seeded": False, "contrasts": [],
     "weights": [0.5, 0.5], "means": [[1.0], [2.0]], "covariances": [[[1.0]], [[1.0]]],
     "converged": True, "n_iter": 3, "log_likelihood": [-1.0], "volumes_ml": {"GM": 1.0},
     "brain": {"route": "fused", "confidence": 0.9, "checks": {}}, "warnings": [],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from brainseg.io import documents
 
@@ -36,11 +38,22 @@ class _Other(TypedDict):
 class _Options(TypedDict):
     tissues: str
     bias: str
+    prior: NotRequired[str]
+    smooth: NotRequired[float | None]
+
+
+class _Tissue(TypedDict):
+    name: Annotated[str, Meta(min_length=1)]
+
+
+class _Versions(TypedDict):
+    brainseg: str
 
 
 class Record(TypedDict):
     """The record of a scan, `brainseg.io.derivatives.record`, as far as it is read back."""
 
+    tissues: Annotated[list[_Tissue], Meta(min_length=1)]
     weights: list[float]
     means: list[list[float]]
     covariances: list[list[list[float]]]
@@ -58,7 +71,9 @@ class Record(TypedDict):
     input: _Input
     acquisition: NotRequired[dict[str, float]]
     other_inputs: NotRequired[list[_Other]]
-    versions: dict[str, str]
+    seeded: NotRequired[bool]
+    contrasts: NotRequired[list[str]]
+    versions: _Versions
     seconds: NotRequired[dict[str, float]]
 
 

@@ -103,3 +103,11 @@ def test_a_volume_that_is_odd_within_the_study_is_listed_with_its_z(tmp_path):
     page = group.gather(tmp_path, rows, adjusted=("TIV", "age"))
     assert [(o.scan, o.z) for o in page.outliers if o.key == "volume_GM"] == [("sub-0004", -6.2)]
     assert "adjusted for TIV, age" in group.render(page)
+
+
+def test_an_odd_scan_without_a_report_is_named_without_a_link(tmp_path):
+    rows = study_of(tmp_path, 120)
+    (tmp_path / "sub-0005" / "anat" / "sub-0005_report.html").unlink()
+    page = group.render(group.gather(tmp_path, rows))
+    assert "<td>sub-0005</td>" in page
+    assert "sub-0005_report.html" not in page
