@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from brainseg.cli import main as main_module
 from brainseg.evaluation.phantom import make_phantom
 
 LOCAL = "127.0.0.1"
@@ -107,6 +108,12 @@ def seen(tmp_path: Path, what: str) -> list[object]:
         return []
     rows = (line.partition(" ") for line in (tmp_path / "seen").read_text().splitlines())
     return [ast.literal_eval(address) for did, _, address in rows if did == what]
+
+
+def test_every_command_is_among_them() -> None:
+    """One that is new has to be looked at, too."""
+    here = {line.split()[0] for lines in COMMANDS.values() for line in lines} | {"review"}
+    assert here >= main_module._parser()[1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
