@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import struct
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -249,6 +250,19 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
         for _ in range(200):
             stream.write(bytes(1 << 20))
     assert np.array_equal(nifti.load(bomb).volume.data, ramp())
+
+
+def test_a_zstandard_bomb_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.nii.zst"
+    nib.save(nib.Nifti1Image(np.zeros((300, 300, 300), np.int16), AFFINE), path)
+    # 54 MB of zeros.
+    assert path.stat().st_size < 20_000
+    tracemalloc.start()
+    with pytest.raises(DataError, match="the header claims 54,000,000 bytes"):
+        nifti.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6
 
 
 @pytest.mark.parametrize("ending", [".hdr", ".img"])
