@@ -11,7 +11,8 @@ import pytest
 
 # Whole programs, networks, browsers and real heads; a quick run leaves them out: -m "not slow".
 SLOW = {
-    "anatomy", "atlas", "batch", "browser", "robustness", "test_bias.py", "test_cli.py",
+    "anatomy", "atlas", "batch", "browser", "robustness", "test_again.py", "test_bias.py",
+    "test_cli.py",
     "test_cli_mixture.py", "test_comparison.py", "test_dicom.py", "test_front_door.py",
     "test_front_door_on_a_head.py", "test_group.py", "test_image.py", "test_phantom.py",
     "test_lesions.py", "test_listening.py", "test_person.py", "test_ratings.py",
