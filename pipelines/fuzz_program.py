@@ -348,7 +348,9 @@ def make_input(seed: int, number: int) -> tuple[Input, str]:
     for kind in kinds:
         kind(scan, rng)
     scan.options += ["--prior", str(rng.choice(["atlas", "tied", "none"], p=[0.02, 0.88, 0.1]))]
-    scan.options += ["--tissues", str(rng.choice(["six", "three", "2"], p=[0.8, 0.15, 0.05]))]
+    # Mostly the default, which follows the prior.
+    tissues = str(rng.choice(["", "three", "2"], p=[0.8, 0.15, 0.05]))
+    scan.options += ["--tissues", tissues] if tissues else []
     if rng.random() < 0.9:
         scan.options.append("--no-report")
     return scan, " + ".join(kind.__name__ for kind in kinds)

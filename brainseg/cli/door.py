@@ -80,9 +80,10 @@ def require_memory() -> None:
     ------
     TemporaryError
     """
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:  # Windows knows no such limits
         return
-    import resource
 
     from brainseg.batch import memory
 

@@ -96,15 +96,12 @@ def _take(path: Path, me: Holder) -> None:
         if _create(path, me):
             return
         seen = _read(path)
-        if not is_stale(path, seen):
+        if is_stale(path, seen):
+            _break(path, seen)
+        if not _create(path, me):
             by = "" if seen is None else f" by process {seen.pid}"
             raise TemporaryError(
                 f"{path.stem.lstrip('.')}: is being segmented{by} in another run; wait for it"
-            )
-        _break(path, seen)
-        if not _create(path, me):
-            raise TemporaryError(
-                f"{path.stem.lstrip('.')}: another run took it just now; wait for it"
             )
 
 
@@ -134,7 +131,10 @@ def holders(folder: Path, pattern: str) -> list[Holder]:
 
 
 def is_stale(path: Path, seen: Holder | None) -> bool:
-    """Say whether the holder of a lock is dead: gone from this place, or silent elsewhere."""
+    """Say whether the holder of a lock is dead: gone from this place, or silent elsewhere.
+
+    A lock that is no longer there is not stale: the next one of its name is somebody else's.
+    """
     if seen is not None and seen.place == atomic.place():
         now = atomic.start_time(seen.pid)
         return now is None or (bool(seen.started) and now != seen.started)
@@ -151,7 +151,7 @@ def is_stale(path: Path, seen: Holder | None) -> bool:
         return abs(now_there - path.stat().st_mtime) > SILENCE_S
     except FileNotFoundError:
         # Released while we looked.
-        return True
+        return False
 
 
 def _create(path: Path, me: Holder) -> bool:
@@ -169,7 +169,7 @@ def _break(path: Path, seen: Holder | None) -> None:
                     guard.unlink()
             return
         try:
-            if _read(path) == seen:
+            if path.exists() and _read(path) == seen:
                 path.unlink(missing_ok=True)
         finally:
             _release(guard, me)

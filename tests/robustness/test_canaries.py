@@ -175,7 +175,7 @@ def test_words_of_a_dataset_go_nowhere(
 ) -> None:
     options = ("participant", "--engine", "serial", *QUICK)
     assert main([str(dataset), str(out), *options]) == 65
-    assert "sub-03_T1w" in (out / "logs" / "summary.tsv").read_text()
+    assert "sub-03_T1w" in (out / "logs" / "summary.tsv").read_text("utf-8")
     no_canary(out, capsys.readouterr())
     assert main([str(dataset), str(out), "group", "--cohort-model"]) == 0
     no_canary(out, capsys.readouterr())

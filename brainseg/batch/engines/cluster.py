@@ -8,7 +8,6 @@ pages, which know no password, are not served.
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -192,9 +191,10 @@ def _local_cluster(workers: int, memory: int, scratch: str) -> Any:
 
 def _require_files(workers: int) -> None:
     """Refuse a limit on open files that a cluster does not fit in: it would try for a minute."""
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:  # Windows knows no such limits
         return
-    import resource
 
     needed, limit = FILES + FILES_EACH * workers, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit != resource.RLIM_INFINITY and limit < needed:
