@@ -16,7 +16,8 @@ SLOW = {
     "test_cli_mixture.py", "test_comparison.py", "test_dicom.py", "test_front_door.py",
     "test_front_door_on_a_head.py", "test_group.py", "test_image.py", "test_phantom.py",
     "test_lesions.py", "test_listening.py", "test_person.py", "test_ratings.py",
-    "test_report.py", "test_review.py", "test_run_person.py", "test_scikit_learn.py",
+    "test_pipeline.py", "test_report.py", "test_review.py", "test_run_person.py",
+    "test_scikit_learn.py", "test_seeds.py", "test_sessions.py",
     "test_templates.py", "test_tissue_fit.py",
 }  # fmt: skip
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
