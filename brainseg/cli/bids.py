@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import logging
 import sys
 from collections.abc import Callable
@@ -21,7 +20,13 @@ from brainseg.cli.options import (
     path_of,
     segment_config,
 )
-from brainseg.config import CONTRASTS
+from brainseg.cli.study_options import (
+    add_cohort_model,
+    add_exclude_failed,
+    add_labels,
+    add_running,
+    add_scans,
+)
 from brainseg.errors import (
     BrainsegError,
     NoInputError,
@@ -31,7 +36,6 @@ from brainseg.errors import (
     VerdictError,
 )
 from brainseg.io import atomic
-from brainseg.io import bids as bids_names
 
 if TYPE_CHECKING:
     from brainseg.batch.discovery import Found
@@ -62,51 +66,8 @@ def add_bids(commands: Commands) -> None:
     parser.add_argument("out", type=path_of, metavar="OUT", help="folder for the derivatives")
     parser.add_argument("level", metavar="LEVEL", help="participant or group")
     parser.add_argument("--version", action="version", version=f"brainseg {brainseg.__version__}")
-    which = parser.add_argument_group("which scans")
-    _add_labels(which)
-    _add_exclude_failed(which)
-    which.add_argument("--bids-filter-file", type=path_of, metavar="FILE", help="JSON of entities")
-    which.add_argument(
-        "--contrasts",
-        nargs="+",
-        default=[],
-        choices=CONTRASTS,
-        help="use these scans of the same session too, where there are any",
-    )
-    which.add_argument(
-        "--longitudinal",
-        action="store_true",
-        help="segment all sessions of a participant together, and tell what changed",
-    )
-    which.add_argument(
-        "--skip-bids-validation", action="store_true", help="take the folder as it is"
-    )
-    how = add_engine(parser)
-    how.add_argument(
-        "-w",
-        "--work-dir",
-        type=path_of,
-        metavar="DIR",
-        help="scratch of libraries (default: TMPDIR)",
-    )
-    how.add_argument("--stop-on-first-crash", action="store_true", help="begin no more after it")
-    how.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
-    how.add_argument(
-        "--verify",
-        action="store_true",
-        help="look at the bytes of what was done before, not at sizes alone",
-    )
-    how.add_argument(
-        "--report-only",
-        "--reports-only",
-        action="store_true",
-        help="make the QC pages of finished scans again",
-    )
-    how.add_argument(
-        "--fail-on-verdict",
-        action="store_true",
-        help="end with exit code 19 where no scan failed, but the automatic checks say Fail of one",
-    )
+    add_scans(parser)
+    add_running(parser)
     segmentation = parser.add_argument_group("segmentation")
     segmentation.add_argument(
         "--mask",
@@ -123,7 +84,7 @@ def add_bids(commands: Commands) -> None:
         help="keep intensity classes near those of a cohort, from `group --cohort-model`; "
         "replaces --prior",
     )
-    _add_cohort_model(parser)
+    add_cohort_model(parser)
 
 
 def add_group(commands: Commands) -> None:
@@ -133,49 +94,11 @@ def add_group(commands: Commands) -> None:
         "group OUT", _group,
     )  # fmt: skip
     parser.add_argument("out", type=path_of, metavar="OUT", help="folder of the derivatives")
-    _add_labels(parser)
-    _add_exclude_failed(parser)
+    add_labels(parser)
+    add_exclude_failed(parser)
     add_engine(parser)
     parser.add_argument("--dry-run", action="store_true", help="say which scans, write nothing")
-    _add_cohort_model(parser)
-
-
-def _add_labels(parser: argparse._ActionsContainer) -> None:
-    for option, key, others in (
-        ("--participant-label", "sub", ("--participant_label",)),
-        ("--session-label", "ses", ("--session-id", "--session_label")),
-        ("--run-id", "run", ("--run-label", "--run_id")),
-    ):
-        parser.add_argument(
-            option,
-            *others,
-            nargs="+",
-            default=[],
-            type=functools.partial(_label, key=key),
-            metavar="LABEL",
-            help=f"only these, with or without {key}-",
-        )
-
-
-def _add_exclude_failed(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--exclude-failed", action="store_true", help="leave out scans that reviewers rated fail"
-    )
-
-
-def _add_cohort_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cohort-model",
-        action="store_true",
-        help="at the group level, fit one mixture to all scans together",
-    )
-    parser.add_argument(
-        "--participants",
-        type=path_of,
-        metavar="FILE",
-        help="at the group level, the participants.tsv with age, sex and groups (default: the "
-        "dataset's)",
-    )
+    add_cohort_model(parser)
 
 
 def _bids(args: argparse.Namespace) -> int:
@@ -390,10 +313,3 @@ class _Teller:
         width = max(map(len, bad), default=0)
         lines += [f"{name:<{width}}  {bad[name].state}: {bad[name].reason}" for name in sorted(bad)]
         return "\n".join(lines)
-
-
-def _label(text: str, *, key: str) -> str:
-    value = text.removeprefix(f"{key}-")
-    if not bids_names.is_label(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no label: letters and digits only")
-    return value

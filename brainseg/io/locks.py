@@ -112,7 +112,11 @@ def _release(path: Path, me: Holder) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Break the locks of the dead: who died between an entry and its lock is not asked again."""
+    """Remove the locks in a folder whose holders are dead.
+
+    A scan that is done is not run again, so nobody would ask for the lock of a worker that died
+    after its ledger entry was written and before its lock was released.
+    """
     for path in folder.glob("*.lock"):
         with suppress(OSError):
             seen = _read(path)

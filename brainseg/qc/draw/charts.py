@@ -17,8 +17,8 @@ from brainseg.tissues.tables import TissueTable
 WIDTH, HEIGHT = 920, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 34
 BINS = 240
-# Of components and models that have no tissue's colour: bright, since the ground is dark, and
-# neighbours differ in more than red against green.
+# Colours for components and models that stand for no tissue. They are bright because the page is
+# dark, and colours that follow one another differ in more than red against green.
 COLOURS = (
     "#5b8ff0", "#e88a1a", "#3fc49a", "#f3e15a", "#d06bb0", "#86cbf0", "#d9633a", "#ffffff",
     "#9aa6ff", "#a8d86b", "#c09a68", "#8f9aa6",

@@ -88,7 +88,7 @@ RANGES = (
           (0.45, INF), (0.3, INF), "swapped tissues, or no T1w scan?"),
     Range("map_wm", "Only {:.0%} of what the head network calls white matter is white matter",
           (0.5, INF), (0.35, INF), "swapped tissues, or no T1w scan?"),
-    # Of 23 T1w scans the highest is 0.86; two T2w and two clinical FLAIR scans have 1.09 and more.
+    # 23 T1w scans have 0.86 at most; two T2w and two clinical FLAIR scans have 1.09 at least.
     Range("rim_to_depth", "The brain's rim is {:.2f} times as bright as its depth", (-INF, 0.97),
           high="is this a T2w, PD or CT scan instead of a T1w?"),
     Range("icvs_csf", "CSF fills {:.0%} of the mask", (0.04, 0.40), (0.005, 0.65)),
@@ -124,9 +124,10 @@ RANGES = (
           high="are the voxel sizes in the header right?"),
     Range("sides_gm_wm", "Grey or white matter differs by {:.0%} between left and right",
           (-INF, 0.15), high="is half of the head damaged?"),
-    # Of 18 clean heads and brains the highest are 0.07 and 0.16. Three more are Look for other
-    # reasons, too: two whose mask meets the edge of the picture (0.31 at the back), and fs001,
-    # whose atlas goes wrong (0.28 on top). With the mask moved by 8 mm the least is 0.13 and 0.26.
+    # 18 clean heads and brains have at most 0.07 on any side and 0.16 at the back. Moving their
+    # masks by 8 mm gives at least 0.13 and 0.26. Left out are three heads that are Look for other
+    # reasons: the field of view cuts two brains (up to 0.31 at the back), and on the third the
+    # atlas registration fails (0.28).
     Range("rim_white", "{:.0%} of the mask's surface on one side is white matter",
           (-INF, 0.11), high="does the mask lie beside the brain?"),
     Range("rim_white_back", "{:.0%} of the mask's surface at the back is white matter",
