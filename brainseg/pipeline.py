@@ -292,7 +292,7 @@ def _without_missing(brain: Extraction, volume: Volume) -> Extraction:
 
 def _without_atlas(table: TissueTable) -> str:
     """Say that the tissues rest on intensities alone, or refuse where they cannot."""
-    if table.name == "six":
+    if table.regional:
         raise DataError(
             "the head atlas could not be placed on this scan, and the six tissues rest on it; is "
             "the whole head in view? Otherwise use `tissues` three or intensity"

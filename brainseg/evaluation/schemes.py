@@ -114,10 +114,9 @@ def of_table(table: TissueTable) -> Scheme:
     tissues merge into CSF, GM and WM.
     """
     labels: dict[str, set[int]] = {}
-    anatomical = any(t.abbreviation == "CBM" for t in table.tissues)
     for tissue in table.tissues:
         structure = tissue.parent
-        if anatomical:
+        if table.regional:
             structure = {"WM": "CWM"}.get(tissue.abbreviation, tissue.abbreviation)
         labels.setdefault(structure, set()).add(tissue.index)
     return Scheme(table.name, {name: frozenset(numbers) for name, numbers in labels.items()})

@@ -180,7 +180,7 @@ def fit_tissues(
     UsageError
         When ``six`` are asked for without a spatial prior.
     """
-    if table.name == "six" and spatial_prior is None:
+    if table.regional and spatial_prior is None:
         raise UsageError("`tissues` six need a map of the head; use three or intensity without")
     options = options or FitOptions()
     others = channels or {}
@@ -199,7 +199,7 @@ def fit_tissues(
         threads=options.threads,
     )
     responsibilities = voxels.responsibilities
-    if table.name == "six" and spatial_prior is not None:
+    if table.regional and spatial_prior is not None:
         responsibilities = by_region(responsibilities, spatial_prior)
     if options.seeds is not None:
         at = np.flatnonzero(options.seeds)

@@ -134,9 +134,10 @@ def allowed_by(
     -------
     ndarray of bool, shape (n, M)
     """
-    regional = table.name == "six"
-    tissue_of = np.array([c.parent if regional else c.tissue(table) for c in components])
-    wanted = np.array(table.parents if regional else range(len(table)))[np.maximum(known, 1) - 1]
+    tissue_of = np.array([c.parent if table.regional else c.tissue(table) for c in components])
+    wanted = np.array(table.parents if table.regional else range(len(table)))[
+        np.maximum(known, 1) - 1
+    ]
     out: NDArray[np.bool_] = (known == 0)[:, None] | (wanted[:, None] == tissue_of)
     return out
 

@@ -49,6 +49,11 @@ class TissueTable:
         order = [t.abbreviation for t in THREE.tissues]
         return tuple(order.index(t.parent) for t in self.tissues)
 
+    @property
+    def regional(self) -> bool:
+        """Whether place tells some of its tissues apart, which then share their intensities."""
+        return list(self.parents) != sorted(self.parents)
+
     def __len__(self) -> int:
         return len(self.tissues)
 

@@ -21,6 +21,7 @@ from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.numbers import AGAINST_MAP, TISSUES
 from brainseg.qc.measure.schema import number
 from brainseg.qc.measure.subject import Subject
+from brainseg.tissues.tables import TissueTable
 
 MAD_TO_SD = 1.4826
 # Voxels at least this pure stand for a tissue, as in MRIQC.
@@ -266,7 +267,7 @@ def mixture_numbers(subject: Subject) -> dict[str, float | None]:
     means = np.array([np.ravel(m)[0] for m in record["means"]], dtype=float)
     variances = np.array([np.ravel(c)[0] for c in record["covariances"]], dtype=float)
     best = subject.responsibilities.max(axis=1)
-    told = told_by_intensity(subject.table.parents)
+    told = told_by_intensity(subject.table)
     return {
         "loglik_per_voxel": per_voxel,
         "bic_per_voxel": None
@@ -278,15 +279,15 @@ def mixture_numbers(subject: Subject) -> dict[str, float | None]:
     }
 
 
-def told_by_intensity(parents: tuple[int, ...]) -> list[int]:
+def told_by_intensity(table: TissueTable) -> list[int]:
     """Return the tissues that intensity is to tell apart.
 
     All of a table in order of intensity. Where regions follow, which are told by place and share
     their intensities, only the first of each of CSF, grey and white matter.
     """
-    if list(parents) == sorted(parents):
-        return list(range(len(parents)))
-    return [parents.index(parent) for parent in sorted(set(parents))]
+    if not table.regional:
+        return list(range(len(table)))
+    return [table.parents.index(parent) for parent in sorted(set(table.parents))]
 
 
 def overlaps(means: FloatArray, variances: FloatArray) -> FloatArray:

@@ -135,9 +135,9 @@ def test_overlap_of_the_same_and_of_distant_gaussians():
 
 
 def test_regions_need_not_differ_in_intensity() -> None:
-    assert told_by_intensity(SIX.parents) == [0, 1, 2]
-    assert told_by_intensity(THREE.parents) == [0, 1, 2]
-    assert told_by_intensity(INTENSITY.parents) == [0, 1, 2, 3, 4, 5]
+    assert told_by_intensity(SIX) == [0, 1, 2]
+    assert told_by_intensity(THREE) == [0, 1, 2]
+    assert told_by_intensity(INTENSITY) == [0, 1, 2, 3, 4, 5]
 
 
 def test_summary_is_that_of_a_normal_sample():
