@@ -125,7 +125,7 @@ def fit_sessions(
         )
         for scan in scans
     )
-    if options.table.name == "six" and atlas is not None:
+    if options.table.regional and atlas is not None:
         voxels = tuple(
             replace(v, responsibilities=by_region(v.responsibilities, atlas)) for v in voxels
         )

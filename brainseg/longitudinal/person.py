@@ -172,7 +172,7 @@ def _segment(
     if atlas is None:
         note = "the head atlas could not be placed; tissues rest on intensities alone"
     table = tables.table(config.tissues)
-    if atlas is None and table.name == "six":
+    if atlas is None and table.regional:
         raise DataError(f"{note}, and the six tissues need it; use `tissues` three")
     with steps.step("Tissues"):
         options = JointOptions(table, config.bias != "none", config.smooth, config.threads)
