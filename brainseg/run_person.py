@@ -200,14 +200,14 @@ def run_person(
             log.warning("%s: %s", job.name, warning)
         found = changes(job.labels, _volumes(person, len(scans)), job.years_since_first)
         files = _outputs(job, scans, person)
+        record = _record(job, scans, person, config, timed=timed)
         if report:
             from brainseg.qc.pages import person as page
 
             with steps.step("Report"):
-                html = page.page(job.name, job.labels, person, found)
+                html = page.page(job.name, job.labels, person, found, record)
             files["long.html"] = html.encode
         files["long.tsv"] = _table(found).encode
-        record = _record(job, scans, person, config, timed=timed)
         files["long.json"] = derivatives.to_json(record).encode
         with steps.step("Write"):
             describe = dataset.describe_dataset if target.is_dataset else dataset.describe_folder

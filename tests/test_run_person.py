@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from markupsafe import escape
 from motions import motion
 from scipy import ndimage
 
@@ -88,7 +89,7 @@ def test_the_table_tells_change_and_rate(finished: FinishedPerson) -> None:
 
 
 def test_the_record_and_the_page_name_no_folder(
-    finished: FinishedPerson, visits: list[Path]
+    finished: FinishedPerson, visits: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = finished.files[0].parent
     record = json.loads((folder / "sub-07_long.json").read_text())
@@ -96,6 +97,10 @@ def test_the_record_and_the_page_name_no_folder(
     assert "seconds" not in record
     page = (folder / "sub-07_long.html").read_text()
     assert page.count("<img") == 3  # two visits that flicker, and the map of change of the second
+    assert main(["report-methods", str(folder), "--markdown"]) == 0
+    paragraph = capsys.readouterr().out.splitlines()[2]
+    assert paragraph.startswith("2 T1-weighted scans of one person")
+    assert escape(paragraph) in page
     for text in (page, json.dumps(record)):
         assert str(visits[0].parent) not in text
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import brainseg
-from brainseg.cli import bids, door, engines, long, mixture, review
+from brainseg.cli import bids, door, engines, long, mixture, report_methods, review
 from brainseg.cli.options import (
     Command,
     Commands,
@@ -88,7 +88,7 @@ def _parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_run, long.add_long, bids.add_bids, bids.add_group, review.add_review):
         add(commands)
-    for add in (mixture.add_select_model, mixture.add_explain):
+    for add in (report_methods.add_report_methods, mixture.add_select_model, mixture.add_explain):
         add(commands)
     for add in (_add_demo, _add_phantom, _add_evaluate, engines.add_certificates):
         add(commands)

@@ -23,6 +23,7 @@ from brainseg.io.lookups import label_table
 from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
 from brainseg.pipeline import SegmentedVolume
+from brainseg.tissues.bias import is_flat
 from brainseg.tissues.tables import SIX, THREE
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
@@ -249,7 +250,7 @@ def record(
         Tell the seconds of each step. A study keeps them in its ledger instead, so that the same
         scan gives the same bytes whenever and wherever it is run.
     """
-    mixture = result.fit.mixture
+    mixture, log_bias = result.fit.mixture, result.fit.log_bias
     # The result is the same whatever the threads: they are no part of how it was made.
     options = {name: value for name, value in asdict(result.config).items() if name != "threads"}
     content: dict[str, Any] = {
@@ -275,6 +276,7 @@ def record(
         "options": options,
         "seed": result.config.seed,
         "zero": result.fit.zero,
+        "bias_flat": log_bias is None or is_flat(np.exp(log_bias[result.mask][::7])),
         "seeded": result.seeded,
         "contrasts": list(result.fit.contrasts),
         "input": {"name": scan.path.name, "sha256": scan.sha256},

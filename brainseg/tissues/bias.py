@@ -47,6 +47,15 @@ def scanner_zero(data: Array, darkest: float) -> float:
     return min(float(np.percentile(data[::2, ::2, ::2], 0.5)), darkest)
 
 
+FLAT = 0.005
+"""Span of a field in the brain under which there is nothing to see or to tell of it."""
+
+
+def is_flat(field: Array) -> bool:
+    """Say whether a bias field, given at some voxels of the brain, is flat to 0.5 %."""
+    return field.size == 0 or float(np.ptp(field)) < FLAT
+
+
 def divide(data: Array, field: Array, zero: float) -> Array:
     """Return a scan without its bias field; an offset of all intensities is not divided by it.
 

@@ -44,6 +44,9 @@ def test_both_forms_do_the_study_and_give_the_same_bytes(
     # No bias field and no prior were asked for: one article is named.
     assert (first / "logs/CITATION.bib").read_text().count("@article{") == 1
     assert "All scans: " in (first / "logs/CITATION.md").read_text()
+    capsys.readouterr()
+    assert main(["report-methods", str(first), "--markdown"]) == 0
+    assert capsys.readouterr().out == (first / "logs/CITATION.md").read_text()
     assert main([str(heads), str(first), "group", *QUICK]) == 0
     with (first / "group_T1w.tsv").open() as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))

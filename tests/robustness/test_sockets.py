@@ -37,6 +37,7 @@ COMMANDS = {
         f"run {SCAN} -o out {QUICK} --no-report",
         f"run {SCAN} -o out --report-only -q",
         "evaluate out/sub-01_dseg.nii.gz out/sub-01_dseg.nii.gz",
+        "report-methods out -q",
     ),
     "long": (f"long {SCAN} {SCAN} -o visits --mask none --tissues three -q",),
     "explain": (f"explain {SCAN} -o page --mask none -q",),

@@ -68,6 +68,7 @@ class Record(TypedDict):
     options: _Options
     seed: int
     zero: NotRequired[float]
+    bias_flat: NotRequired[bool]
     input: _Input
     acquisition: NotRequired[dict[str, float]]
     other_inputs: NotRequired[list[_Other]]
@@ -75,6 +76,25 @@ class Record(TypedDict):
     contrasts: NotRequired[list[str]]
     versions: _Versions
     seconds: NotRequired[dict[str, float]]
+
+
+class _Session(TypedDict):
+    label: str
+
+
+class _PersonOptions(_Options):
+    seed: int
+
+
+class PersonRecord(TypedDict):
+    """The record of a person's visits, `brainseg.run_person`, as far as it is read back."""
+
+    sessions: Annotated[list[_Session], Meta(min_length=2)]
+    brain: _Brain
+    converged: bool
+    warnings: list[str]
+    options: _PersonOptions
+    versions: _Versions
 
 
 class Fit(TypedDict, total=False):

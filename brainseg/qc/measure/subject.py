@@ -14,7 +14,7 @@ from brainseg.core import masking
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import SegmentedVolume
-from brainseg.tissues.bias import divide
+from brainseg.tissues.bias import divide, is_flat
 from brainseg.tissues.tables import TissueTable, volumes_ml
 
 
@@ -76,7 +76,7 @@ class Subject:
     @cached_property
     def even(self) -> bool:
         """Whether there is no bias field to show: none was estimated, or it is flat to 0.5 %."""
-        return self.bias is None or float(np.ptp(self.bias[self.mask][::7])) < 0.005
+        return self.bias is None or is_flat(self.bias[self.mask][::7])
 
     @cached_property
     def corrected(self) -> Array:

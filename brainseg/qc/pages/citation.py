@@ -51,6 +51,16 @@ REFERENCES = (
         "IEEE Transactions on Medical Imaging", 2010, "10.1109/TMI.2010.2046908",
     ),
     Reference(
+        "reuter2010", "Reuter, Martin and Rosas, H. Diana and Fischl, Bruce",
+        "Highly accurate inverse consistent registration: A robust approach",
+        "NeuroImage", 2010, "10.1016/j.neuroimage.2010.07.020",
+    ),
+    Reference(
+        "lewis2004", "Lewis, Emma B. and Fox, Nick C.",
+        "Correction of differential intensity inhomogeneity in longitudinal MR images",
+        "NeuroImage", 2004, "10.1016/j.neuroimage.2004.07.055",
+    ),
+    Reference(
         "fisch2024", "Fisch, Lukas and others",
         "deepbet: Fast brain extraction of T1-weighted MRI using Convolutional Neural Networks",
         "Computers in Biology and Medicine", 2024, "10.1016/j.compbiomed.2024.108845",
@@ -62,20 +72,24 @@ REFERENCES = (
 def texts(records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """Return what to cite for some scans, as Markdown and as BibTeX.
 
-    Scans that were done alike share a paragraph, whatever the number of iterations.
+    Scans that were done alike share a paragraph, whatever the number of iterations. One scan has
+    the paragraph of its report.
 
     Parameters
     ----------
     records : sequence of Mapping
-        From `brainseg.io.derivatives.record`, at least one.
+        As `brainseg.qc.pages.methods.paragraph` takes them, at least one.
     """
-    alike = Counter(_without_counts(methods.paragraph(record)) for record in records)
+    paragraphs = [methods.paragraph(record) for record in records]
+    alone = len(records) == 1
+    alike = Counter(paragraphs if alone else map(_without_counts, paragraphs))
     versions = sorted({record["versions"]["brainseg"] for record in records})
     named = [r for r in REFERENCES if any(r.doi in paragraph for paragraph in alike)]
     lines = ["# Methods", ""]
+    what = _called(records)
     for paragraph, n in alike.most_common():
-        told = "All scans" if len(alike) == 1 else f"{n} of {len(records)} scans"
-        lines += [f"{told}: {paragraph}", ""]
+        told = f"All {what}: " if len(alike) == 1 else f"{n} of {len(records)} {what}: "
+        lines += [paragraph if alone else told + paragraph, ""]
     lines += ["# References", "", f"- brainseg {', '.join(versions)} (software)"]
     lines += [f"- {reference.words()}" for reference in named]
     software = "".join(
@@ -84,6 +98,13 @@ def texts(records: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         for v in versions
     )
     return "\n".join(lines) + "\n", software + "".join(r.bibtex() for r in named)
+
+
+def _called(records: Sequence[Mapping[str, Any]]) -> str:
+    people = sum(map(methods.is_person, records))
+    if people in (0, len(records)):
+        return "people" if people else "scans"
+    return "results"
 
 
 def _without_counts(paragraph: str) -> str:

@@ -1,10 +1,15 @@
-"""The methods paragraph: what was done to this scan, in words ready for a paper."""
+"""The methods paragraph: what was done to a scan or a person, in words ready for a paper.
+
+The one template of it: reports, citation files and ``brainseg report-methods`` print what it
+returns.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from brainseg.tissues import tables
 from brainseg.tissues.start import N_STARTS
 
 ROUTES = {
@@ -20,33 +25,73 @@ ROUTES = {
 ASHBURNER = "Ashburner & Friston 2005, doi:10.1016/j.neuroimage.2005.02.018"
 TUSTISON = "Tustison et al. 2010, doi:10.1109/TMI.2010.2046908"
 DEMPSTER = "Dempster et al. 1977, doi:10.1111/j.2517-6161.1977.tb01600.x"
+REUTER = "Reuter, Rosas & Fischl 2010, doi:10.1016/j.neuroimage.2010.07.020"
+LEWIS = "Lewis & Fox 2004, doi:10.1016/j.neuroimage.2004.07.055"
 NOT_PLACED = "the head atlas could not be placed"
 STAND_IN = "the network's map of the head stands in"
 NOT_CHECKED = "the head atlas could not be checked"
 """In the warning of a scan whose tissues rest on intensities alone."""
 
 
-def paragraph(record: Mapping[str, Any], *, even: bool = False) -> str:
+def paragraph(record: Mapping[str, Any]) -> str:
     """Describe the segmentation that a record documents.
 
     Parameters
     ----------
     record : Mapping
-        From `brainseg.io.derivatives.record`.
-    even : bool
-        The bias field that was looked for is flat.
+        Of a scan, from `brainseg.io.derivatives.record`, or of a person's visits, from
+        `brainseg.run_person`.
     """
+    if is_person(record):
+        return _over_time(record)
+    return (
+        f"The T1-weighted scan was segmented with {_software(record)}. "
+        f"The brain mask came from {_route(record)}. {_contrasts(record)}"
+        f"{_bias(record)} {_mixture(record)} {_fit(record)}; it {_ended(record)} after "
+        f"{record['n_iter']} iterations.{_neighbours(record)} {_labels(record['seed'])}"
+    )
+
+
+def is_person(record: Mapping[str, Any]) -> bool:
+    """Say whether a record tells of the visits of a person, not of one scan."""
+    return "sessions" in record
+
+
+def _over_time(record: Mapping[str, Any]) -> str:
+    options = record["options"]
+    # What the sentences about one scan ask for beyond what this record holds.
+    told = {"tissues": [{"name": t.name} for t in tables.table(options["tissues"]).tissues]}
+    record = {**record, **told}
+    return (
+        f"{len(record['sessions'])} T1-weighted scans of one person were segmented together with "
+        f"{_software(record)}. They were aligned rigidly to a space in the middle of them "
+        f"({REUTER}), and gains and smooth bias fields in which they differed were removed "
+        f"({LEWIS}). The brain mask, which all share, came from their mean and "
+        f"{_route(record)}. {_bias(record)} {_mixture(record)} Classes were shared by all scans; "
+        f"each scan had a gain and an offset of its own. {_fit(record)}; it {_ended(record)}."
+        f"{_neighbours(record)} {_labels(options['seed'])}"
+    )
+
+
+def _software(record: Mapping[str, Any]) -> str:
     versions = record["versions"]
     libraries = ", ".join(f"{k} {v}" for k, v in versions.items() if k != "brainseg")
-    route = record["brain"]["route"]
-    ended = "converged" if record["converged"] else "was stopped"
+    return f"brainseg {versions['brainseg']} ({libraries})"
+
+
+def _route(record: Mapping[str, Any]) -> str:
+    route: str = record["brain"]["route"]
+    return ROUTES.get(route, route)
+
+
+def _ended(record: Mapping[str, Any]) -> str:
+    return "converged" if record["converged"] else "was stopped"
+
+
+def _labels(seed: int) -> str:
     return (
-        f"The T1-weighted scan was segmented with brainseg {versions['brainseg']} ({libraries}). "
-        f"The brain mask came from {ROUTES.get(route, route)}. {_contrasts(record)}"
-        f"{_bias(record, even)} {_mixture(record)} {_fit(record)}; it {ended} after "
-        f"{record['n_iter']} iterations.{_neighbours(record)} Each voxel was labelled with the "
-        "tissue of the largest posterior probability; volumes are sums of tissue fractions. Random "
-        f"seed {record['seed']}."
+        "Each voxel was labelled with the tissue of the largest posterior probability; volumes are "
+        f"sums of tissue fractions. Random seed {seed}."
     )
 
 
@@ -86,7 +131,7 @@ def _contrasts(record: Mapping[str, Any]) -> str:
     return told
 
 
-def _bias(record: Mapping[str, Any], even: bool) -> str:
+def _bias(record: Mapping[str, Any]) -> str:
     bias, kind = record["options"]["bias"], _kind(record)
     each = " of each contrast" if record.get("contrasts") else ""
     if bias == "none":
@@ -100,7 +145,7 @@ def _bias(record: Mapping[str, Any], even: bool) -> str:
             f"A smooth bias field{each} was estimated beforehand together with a mixture of "
             f"classes tied to their tissues ({ASHBURNER}) and divided out."
         )
-    if even:
+    if record.get("bias_flat"):
         told += " None stood out against anatomy, and the scan was left as it came."
     return told
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -17,6 +18,7 @@ from brainseg.longitudinal.person import Person
 from brainseg.qc.draw import pictures
 from brainseg.qc.draw.charts import BOTTOM, LEFT, RIGHT, TOP, Frame, svg
 from brainseg.qc.draw.mosaic import AXIAL, CORONAL, SAGITTAL, section
+from brainseg.qc.pages import citation, methods
 from brainseg.qc.templating import render, styles
 from brainseg.tissues.tables import THREE
 
@@ -56,6 +58,8 @@ class Page:
     likeness : float
         Of the aligned visits.
     warnings : tuple of str
+    methods, bibtex : str
+        What was done, and what to cite.
     """
 
     css: Markup
@@ -66,9 +70,17 @@ class Page:
     names: dict[str, str]
     likeness: float
     warnings: tuple[str, ...]
+    methods: str
+    bibtex: str
 
 
-def page(name: str, labels: Sequence[str], person: Person, found: Sequence[Change]) -> str:
+def page(
+    name: str,
+    labels: Sequence[str],
+    person: Person,
+    found: Sequence[Change],
+    record: Mapping[str, Any],
+) -> str:
     """Make the page.
 
     Parameters
@@ -79,6 +91,8 @@ def page(name: str, labels: Sequence[str], person: Person, found: Sequence[Chang
         Of the visits, the first one first.
     person : Person
     found : sequence of Change
+    record : Mapping
+        What was estimated and how, as it is written.
 
     Returns
     -------
@@ -112,6 +126,8 @@ def page(name: str, labels: Sequence[str], person: Person, found: Sequence[Chang
             names=names,
             likeness=person.likeness,
             warnings=person.warnings,
+            methods=methods.paragraph(record),
+            bibtex=citation.texts([record])[1],
         ),
     )
 

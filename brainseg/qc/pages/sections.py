@@ -17,7 +17,7 @@ from brainseg.qc.draw.sprites import Sprites
 from brainseg.qc.measure.numbers import NUMBERS, STATISTICS, SUMMARISED, Number
 from brainseg.qc.measure.quality import Quality
 from brainseg.qc.measure.subject import Subject
-from brainseg.qc.pages import methods
+from brainseg.qc.pages import citation, methods
 from brainseg.qc.review.ratings import COLUMNS, RATINGS, TAGS
 
 
@@ -125,6 +125,7 @@ class Methods:
     """What was done, ready to paste, and what identifies input, options and software."""
 
     paragraph: str
+    bibtex: str
     provenance: list[tuple[str, str]]
 
 
@@ -212,7 +213,9 @@ def numbers(quality: Quality) -> Numbers:
 def describe(subject: Subject) -> Methods:
     """Say what was done to the scan."""
     return Methods(
-        methods.paragraph(subject.record, even=subject.even), methods.provenance(subject.record)
+        methods.paragraph(subject.record),
+        citation.texts([subject.record])[1],
+        methods.provenance(subject.record),
     )
 
 
