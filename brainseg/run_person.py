@@ -18,7 +18,7 @@ from brainseg.core import masking
 from brainseg.core.steps import Steps
 from brainseg.core.volume import Array
 from brainseg.errors import BrainsegError, CannotCreateError, DataError, UsageError
-from brainseg.io import atomic, dataset, derivatives, locks, nifti, staging
+from brainseg.io import atomic, dataset, derivatives, locks, names, nifti, staging
 from brainseg.io.bids import is_label, parse, split_name
 from brainseg.io.derivatives import Target
 from brainseg.io.grids import Grid, grid_of
@@ -123,9 +123,9 @@ def plain_job(
         By default the ``ses`` of each name, else 1, 2, ...
     years : sequence of float, optional
     """
-    names = [parse(f"{split_name(path)[0]}_T1w.nii.gz") for path in paths]
-    subjects = {n.get("sub") if n else None for n in names}
-    sessions = [n.get("ses") if n else None for n in names]
+    parsed = [parse(f"{split_name(path)[0]}_T1w.nii.gz") for path in paths]
+    subjects = {n.get("sub") if n else None for n in parsed}
+    sessions = [n.get("ses") if n else None for n in parsed]
     known = subjects.pop() if len(subjects) == 1 else None
     if labels is None and None not in sessions and len(set(sessions)) == len(sessions):
         labels = [str(session) for session in sessions]
@@ -223,8 +223,8 @@ def _require_free(job: PersonJob, *, force: bool) -> list[str]:
     derivatives.require_inside(target)
     start = f"{job.name}_"
     with atomic.explained(target.folder):
-        names = [path.name for path in target.folder.iterdir()] if target.folder.is_dir() else []
-    there = [n for n in sorted(names) if n.startswith(start) and ENDING.fullmatch(n[len(start) :])]
+        files = [path.name for path in target.folder.iterdir()] if target.folder.is_dir() else []
+    there = [n for n in sorted(files) if n.startswith(start) and ENDING.fullmatch(n[len(start) :])]
     if there and not force:
         raise CannotCreateError(
             f"{there[0]}: the visits of {job.name} have a result in {target.root.name}/ already; "
@@ -300,19 +300,19 @@ def _outputs(job: PersonJob, scans: Sequence[Scan], person: Person) -> dict[str,
     for s, (label, scan) in enumerate(zip(job.labels, scans, strict=True)):
         ses = f"ses-{label}"
         voxels = person.fit.voxels[s]
-        own = person.table.name
+        own = names.table_labels(person.table)
         files[f"{ses}_{here}_desc-preproc_T1w.nii.gz"] = partial(_image, person.preproc(s), space)
         files[f"{ses}_{here}_dseg.nii.gz"] = partial(
             _labels, masking.scatter(voxels.three, person.mask), space
         )
-        best = (voxels.responsibilities.argmax(axis=1) + 1).astype(np.uint8)
-        files[f"{ses}_{here}_seg-{own}_dseg.nii.gz"] = partial(
+        best = person.table.values[voxels.responsibilities.argmax(axis=1)]
+        files[f"{ses}_{here}_{own}.nii.gz"] = partial(
             _labels, masking.scatter(best, person.mask), space
         )
         shares = [masking.scatter(voxels.fractions[:, k], person.mask) for k in range(3)]
         back = person.space.carry_back(s, scan.volume, shares)
         for k, tissue in enumerate(THREE.tissues):
-            name = f"label-{tissue.abbreviation}"
+            name = names.fraction(tissue).removesuffix("_probseg")
             files[f"{ses}_{here}_{name}_probseg.nii.gz"] = partial(_shares, shares[k], space)
             files[f"{ses}_{name}_desc-long_probseg.nii.gz"] = partial(_shares, back[k], scan.grid)
         files[f"{ses}_desc-long_dseg.nii.gz"] = partial(_labels, _largest(back), scan.grid)
@@ -324,7 +324,7 @@ def _outputs(job: PersonJob, scans: Sequence[Scan], person: Person) -> dict[str,
 def _largest(shares: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
     """Return the label of the largest share; 0 where less than half of a voxel is brain."""
     stacked = np.stack(shares)
-    out: NDArray[np.uint8] = (stacked.argmax(axis=0) + 1).astype(np.uint8)
+    out: NDArray[np.uint8] = THREE.values[stacked.argmax(axis=0)]
     out[stacked.sum(axis=0) < 0.5] = 0
     return out
 

@@ -198,7 +198,7 @@ def anatomy(args: argparse.Namespace, *, name: str) -> Figures:
     with tempfile.TemporaryDirectory() as scratch:
         brainseg.segment(folder / f"{name}_T1w.nii.gz").save(scratch, report=False)
         found = compare_files(
-            Path(scratch) / f"{name}_seg-six_dseg.nii.gz",
+            Path(scratch) / f"{name}_seg-six_desc-posterior_dseg.nii.gz",
             folder / f"{name}_muse.nii.gz",
             None,
             schemes=(None, "muse"),

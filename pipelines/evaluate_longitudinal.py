@@ -30,6 +30,7 @@ from brainseg.evaluation.phantom import WHITE, bias_field, make_phantom, rician
 from brainseg.io import nifti
 from brainseg.longitudinal.person import segment_person
 from brainseg.pipeline import segment_volume
+from brainseg.tissues.tables import THREE
 
 log = logging.getLogger("evaluate_longitudinal")
 
@@ -42,7 +43,8 @@ REAL = {
     "ms01": ("ms/patient01_T1W.nii.gz", "visits/ms01_visit2_T1W.nii.gz"),
 }
 # Intensities of a T1w scan, as `brainseg.evaluation.phantom.CONTRASTS` has them.
-LEVELS = {1: 0.22, 2: 0.62, 3: 1.0}
+CSF, GM, WM = (t.index for t in THREE.tissues)
+LEVELS = {CSF: 0.22, GM: 0.62, WM: 1.0}
 FINER = 2
 """Voxels of the truth along an edge of a scanned voxel: so surfaces cut scanned voxels."""
 
@@ -75,13 +77,13 @@ def changed(head: Truth, tissue: str, percent: float) -> tuple[Truth, dict[str, 
         True change in per cent of CSF, GM, WM and brain.
     """
     labels = head.labels.copy()
-    csf = labels == 1
+    csf = labels == CSF
     middle = ndimage.distance_transform_edt(labels > 0)
     inner = csf & (middle > 0.5 * middle.max())
     if tissue == "ventricles":
-        region, into = inner, labels == 3
+        region, into = inner, labels == WM
     else:
-        region, into = csf & ~inner, labels == 2
+        region, into = csf & ~inner, labels == GM
     size = int(inner.sum()) if tissue == "ventricles" else int(into.sum())
     count = round(percent / 100 * size)
     distance = ndimage.distance_transform_edt(~region)
@@ -90,9 +92,9 @@ def changed(head: Truth, tissue: str, percent: float) -> tuple[Truth, dict[str, 
     flat = distance.ravel() + 1e-3 * np.random.default_rng(0).random(distance.size)
     if count:
         turned = np.argpartition(flat, count)[:count]
-        labels.ravel()[turned] = 1
+        labels.ravel()[turned] = CSF
     change = {}
-    for name, values in (("CSF", (1,)), ("GM", (2,)), ("WM", (3,)), ("brain", (2, 3))):
+    for name, values in (("CSF", (CSF,)), ("GM", (GM,)), ("WM", (WM,)), ("brain", (GM, WM))):
         before, after = (np.isin(m, values).sum() for m in (head.labels, labels))
         change[name] = 100 * (float(after) / float(before) - 1)
     return Truth(labels, head.around, head.affine), change

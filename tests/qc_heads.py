@@ -19,7 +19,7 @@ from brainseg.qc.measure.subject import from_result
 from brainseg.qc.measure.summary import summarise
 from brainseg.qc.pages import report
 from brainseg.tissues.fit import TissueFit
-from brainseg.tissues.tables import INTENSITY
+from brainseg.tissues.tables import INTENSITY, THREE
 
 SHAPE, ZOOMS = (88, 104, 88), (2.0, 2.0, 2.0)
 MEANS = np.array([30.0, 48.0, 66.0, 80.0, 96.0, 110.0])
@@ -106,7 +106,7 @@ def head(
         responsibilities=resp,
         labels=(resp.argmax(axis=1) + 1).astype(np.uint8),
         fractions=fractions,
-        three_labels=(fractions.argmax(axis=1) + 1).astype(np.uint8),
+        three_labels=THREE.values[fractions.argmax(axis=1)],
         log_bias=np.log(field),
         zero=0.0,
         mixture=Fit(resp.mean(axis=0, dtype=float)),

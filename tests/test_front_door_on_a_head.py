@@ -25,7 +25,7 @@ def program(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Case
     path = folder / "head_T1w.nii.gz"
     image.to_filename(path)
     assert main(["run", str(path), "-o", str(folder), "--no-report"]) == 0
-    labels = np.asanyarray(nib.load(folder / "head_seg-six_dseg.nii.gz").dataobj)
+    labels = np.asanyarray(nib.load(folder / "head_seg-six_desc-posterior_dseg.nii.gz").dataobj)
     return nib.load(path), path, labels
 
 

@@ -142,7 +142,7 @@ def test_both_forms_segment_a_real_scan(
     arguments = ("/data", "/out", "participant", "--participant-label", "1")
     app = image.run(*arguments, mounts={study: "/data", many: "/out"})
     assert app.returncode == 0, app.stderr
-    name = "sub-1_seg-six_dseg.nii.gz"
+    name = "sub-1_seg-six_desc-posterior_dseg.nii.gz"
     assert (one / name).read_bytes() == (many / "sub-1" / "anat" / name).read_bytes()
     assert (many / "sub-1" / "anat" / "sub-1_report.html").exists()
     for path in (*one.rglob("*"), *many.rglob("*")):

@@ -157,7 +157,7 @@ def _add_phantom(commands: Commands) -> None:
 def _add_evaluate(commands: Commands) -> None:
     parser = add_command(
         commands, "evaluate", "Compare a label map with a true one.",
-        "evaluate OUT/T1_seg-six_dseg.nii.gz aparc+aseg.nii.gz --truth-labels freesurfer",
+        "evaluate OUT/T1_dseg.nii.gz aparc+aseg.nii.gz --truth-labels freesurfer",
         _evaluate,
     )  # fmt: skip
     parser.add_argument("segmentation", type=path_of, metavar="SEG")

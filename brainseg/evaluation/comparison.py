@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from brainseg.evaluation.schemes import Scheme, of_table, scheme
 from brainseg.io import nifti
 from brainseg.io.grids import require_same_grid
 from brainseg.tissues import tables
+from brainseg.tissues.tables import TissueTable
 
 Groups = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 TOLERANCE_MM = 1.0
@@ -215,23 +216,31 @@ def _by_schemes(ours: str | None, theirs: str | None, seg_path: Path, truth_path
 
 
 def _scheme_beside(path: Path, option: str) -> Scheme:
-    """Recognise one of our own tables by the names beside a label map."""
-    names = set(_names_beside(path).values())
+    """Recognise one of our own tables by the names beside a label map; the numbers are the file's.
+
+    Version 0.2.0 wrote other numbers for the three tissues.
+    """
+    names = {name: number for number, name in _names_beside(path).items()}
     for known in TABLES:
         table = tables.table(known)
-        if names and names == {t.abbreviation for t in table.tissues}:
-            return of_table(table)
+        if names and names.keys() == {t.abbreviation for t in table.tissues}:
+            numbered = tuple(replace(t, index=names[t.abbreviation]) for t in table.tissues)
+            return of_table(TissueTable(table.name, numbered))
     raise UsageError(f"{path.name}: its label scheme is not known; name it with {option}")
 
 
 def _equal_numbers(seg: Array, truth: Array, seg_path: Path, truth_path: Path) -> Groups:
+    """Pair equal numbers, or equal names where the tables beside both files number them apart."""
+    names, others = _names_beside(seg_path), _names_beside(truth_path)
+    if names != others and set(names.values()) == set(others.values()):
+        theirs = {name: number for number, name in others.items()}
+        return {name: ((number,), (theirs[name],)) for number, name in names.items()}
     labels = sorted(set(np.unique(seg).tolist()) & set(np.unique(truth).tolist()) - {0})
     if not labels:
         raise DataError(
             f"{seg_path.name} and {truth_path.name} share no label above 0; "
             "say with `map` which correspond"
         )
-    names = _names_beside(seg_path)
     return {names.get(n, f"label {n}"): ((n,), (n,)) for n in labels}
 
 

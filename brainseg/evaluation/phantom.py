@@ -15,6 +15,7 @@ from brainseg.atlas.warping import pull
 from brainseg.core.masking import bounding_box
 from brainseg.core.volume import BoolArray, FloatArray, Volume
 from brainseg.errors import UsageError
+from brainseg.tissues.tables import SIX, THREE, TissueTable
 
 TISSUES = (
     "csf",
@@ -123,8 +124,8 @@ def make_phantom(
     return Phantom(
         volume=Volume(scan, affine),
         intensity=whole(_classes(csf, grey, pale, deep)),
-        three=whole(_largest([csf, grey, pale])),
-        six=whole(_largest([csf, cortex, white, deep, stem, leaves + core])),
+        three=whole(_largest([csf, grey, pale], THREE)),
+        six=whole(_largest([csf, cortex, white, deep, stem, leaves + core], SIX)),
         mask=head.brain,
         bias=gain,
     )
@@ -327,9 +328,8 @@ def _classes(
     return out
 
 
-def _largest(shares: list[FloatArray]) -> NDArray[np.uint8]:
-    out: NDArray[np.uint8] = np.argmax(shares, axis=0).astype(np.uint8)
-    out += 1
+def _largest(shares: list[FloatArray], table: TissueTable) -> NDArray[np.uint8]:
+    out: NDArray[np.uint8] = table.values[np.argmax(shares, axis=0)]
     return out
 
 

@@ -21,6 +21,8 @@ DESCRIPTIONS = {
     "brain": "Brain mask: the brain and the CSF inside the dura",
     "preproc": "The scan divided by its bias field, where one was found; the skull is kept",
     "brainseg": "Everything that was estimated: mixture, volumes, options, versions, warnings",
+    "posterior": "Tissues of the table that was asked for, by their posterior probability",
+    "prior": "Where head atlas and head network expected each part of the brain",
     "quality": "Verdict of the automatic checks and the numbers that they rest on",
     "long": "Carried back from the space in the middle of a person's visits",
     "mean": "Mean of a person's aligned visits",
@@ -35,11 +37,12 @@ needs no network.
 - `*_volumes.tsv`: volumes in mL, left and right halves, intensities; `*_volumes.json` explains it
 - `*_desc-brain_mask`: brain mask
 - `*_desc-preproc_T1w`: the scan, bias field removed
-- `*_dseg`: label map of CSF (1), grey matter (2) and white matter (3)
-- `*_label-CSF_probseg`, `-GM`, `-WM`: share of each in every voxel
+- `*_dseg` without `desc-`: label map of grey matter (1), white matter (2) and CSF (3)
+- `*_label-GM_probseg`, `-WM`, `-CSF`: share of each in every voxel
 - `*_label-L_probseg`: probability of a lesion, where there was a FLAIR scan
-- `*_seg-six_dseg`, `*_seg-six_label-*_probseg`: the tissues of the table that was asked for
-- `*_seg-regions_dseg`: where head atlas and head network expected each part of the brain
+- `*_seg-six_desc-posterior_dseg`, `*_seg-six_label-*_desc-posterior_probseg`: the tissues of the
+  table that was asked for; its `WM` is `sixWM` there, so that nobody takes it for all white matter
+- `*_seg-regions_desc-prior_dseg`: where head atlas and head network expected each part of the brain
 - `*_desc-quality_T1w.json`: verdict, its reasons, quality numbers
 - `*_desc-brainseg_mixture.json`: all that was estimated, options, versions, hash of the input
 - `*_long.html`, `*_long.tsv`: what changed between the visits of one person

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,7 +15,7 @@ import brainseg
 from brainseg.core import masking
 from brainseg.core.volume import Array
 from brainseg.errors import CannotCreateError
-from brainseg.io import dataset, lookups, nifti, staging
+from brainseg.io import dataset, lookups, names, nifti, staging
 from brainseg.io.grids import Grid
 from brainseg.io.inputs import Source
 from brainseg.io.lookups import label_table
@@ -33,19 +32,6 @@ REGIONS = (
     "the fit of the tissues began with, no parcellation by this scan's intensities"
 )
 LABELS = "Label map: the most probable tissue of each voxel inside the brain mask"
-# What the name of an output has after the prefix; a new run clears what an old one left by it.
-# A phantom's truth, `seg-true*`, lies in the same folder and stays.
-ENDING = re.compile(
-    r"desc-brain_mask\.(nii|nii\.gz|json)"
-    r"|desc-preproc_[A-Za-z0-9]+\.(nii|nii\.gz|json)"
-    r"|(seg-(?!true)[A-Za-z0-9]+_)?dseg\.(nii|nii\.gz|json|tsv)"
-    r"|(seg-(?!true)[A-Za-z0-9]+_)?label-[A-Za-z0-9]+_probseg\.(nii|nii\.gz|json)"
-    r"|desc-brainseg_mixture\.json"
-    r"|desc-quality_[A-Za-z0-9]+\.json"
-    r"|desc-contact_[A-Za-z0-9]+\.webp"
-    r"|volumes\.(tsv|json)"
-    r"|report\.html"
-)
 
 
 @dataclass(frozen=True)
@@ -77,7 +63,7 @@ class Target:
     source: str
     other_sources: tuple[str, ...] = ()
     compressed: bool = True
-    record_ending: str = "desc-brainseg_mixture.json"
+    record_ending: str = names.RECORD
 
     def path(self, ending: str) -> Path:
         """Path of the output with this ending, for example ``dseg.nii.gz``."""
@@ -140,7 +126,7 @@ def existing(target: Target) -> list[str]:
     """Return the names of a scan's outputs that are there, in order."""
     start = f"{target.prefix}_"
     try:
-        names = sorted(path.name for path in target.folder.iterdir())
+        there = sorted(path.name for path in target.folder.iterdir())
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -148,7 +134,7 @@ def existing(target: Target) -> list[str]:
         raise CannotCreateError(
             f"{target.folder.name}/: cannot be read ({reason}); choose another output folder"
         ) from error
-    return [n for n in names if n.startswith(start) and ENDING.fullmatch(n[len(start) :])]
+    return [n for n in there if n.startswith(start) and names.ENDING.fullmatch(n[len(start) :])]
 
 
 def recover(target: Target) -> None:
@@ -203,11 +189,11 @@ def write(
     files = _images(target, scan.grid, result)
     texts = _sidecars(target, result)
     files |= {name: content.__bytes__ for name, content in quality.items()}
-    texts["desc-brainseg_mixture.json"] = to_json(record(scan, result, others=others, timed=timed))
+    texts[names.RECORD] = to_json(record(scan, result, others=others, timed=timed))
     files |= {name: text.encode for name, text in texts.items()}
     for ending in files:
-        if not ENDING.fullmatch(ending):
-            raise ValueError(f"{ending!r} is no ending of an output; add it to ENDING")
+        if not names.ENDING.fullmatch(ending):
+            raise ValueError(f"{ending!r} is no ending of an output; add it to `names.ENDING`")
     return write_files(target, files, threads=result.config.threads)
 
 
@@ -296,9 +282,9 @@ def versions() -> dict[str, str]:
     import platform
     from importlib.metadata import version
 
-    names = ("numpy", "scipy", "nibabel", "SimpleITK")
+    libraries = ("numpy", "scipy", "nibabel", "SimpleITK")
     return {"brainseg": brainseg.__version__, "python": platform.python_version()} | {
-        name: version(name) for name in names
+        name: version(name) for name in libraries
     }
 
 
@@ -308,8 +294,6 @@ def to_json(content: Any) -> str:
 
 
 def _images(target: Target, grid: Grid, result: SegmentedVolume) -> dict[str, Encoder]:
-    seg = f"seg-{result.table.name}"
-
     def file(data: Array, intent: str = "none", slope: float | None = None) -> bytes:
         raw = nifti.image_bytes(data, grid, intent=intent, slope=slope)
         return nifti.compress(raw) if target.compressed else raw
@@ -321,29 +305,27 @@ def _images(target: Target, grid: Grid, result: SegmentedVolume) -> dict[str, En
     files: dict[str, Encoder] = {
         "desc-brain_mask": lambda: file(result.mask.astype(np.uint8), "label"),
         f"desc-preproc_{target.suffix}": lambda: file(result.preproc.data),
-        f"{seg}_dseg": lambda: file(result.labels, "label"),
-        "dseg": lambda: file(result.three_labels, "label"),
+        names.table_labels(result.table): lambda: file(result.labels, "label"),
+        names.LABELS: lambda: file(result.three_labels, "label"),
     }
     for k, tissue in enumerate(result.table.tissues):
-        files[f"{seg}_label-{tissue.abbreviation}_probseg"] = partial(
+        files[names.responsibility(result.table, tissue)] = partial(
             probability, result.fit.responsibilities[:, k]
         )
     for k, tissue in enumerate(THREE.tissues):
-        files[f"label-{tissue.abbreviation}_probseg"] = partial(
-            probability, result.fit.fractions[:, k]
-        )
+        files[names.fraction(tissue)] = partial(probability, result.fit.fractions[:, k])
     if result.regions is not None:
         regions = masking.scatter(result.regions, result.mask)
-        files["seg-regions_dseg"] = partial(file, regions, "label")
+        files[names.REGIONS] = partial(file, regions, "label")
     if result.fit.lesions is not None:
-        files["label-L_probseg"] = partial(probability, result.fit.lesions)
+        files[names.LESIONS] = partial(probability, result.fit.lesions)
     extension = ".nii.gz" if target.compressed else ".nii"
     return {f"{stem}{extension}": encode for stem, encode in files.items()}
 
 
 def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
     base = {"SpatialReference": target.source, "Sources": [target.source, *target.other_sources]}
-    seg = f"seg-{result.table.name}"
+    labels = names.table_labels(result.table)
     stripped = {"SkullStripped": result.brain.route == "stripped"}
     brain_only = {"SkullStripped": True}
     texts = {
@@ -353,26 +335,26 @@ def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
         f"desc-preproc_{target.suffix}.json": to_json(
             base | {"Description": dataset.DESCRIPTIONS["preproc"]} | stripped
         ),
-        f"{seg}_dseg.json": to_json(base | brain_only | {"Description": LABELS}),
-        f"{seg}_dseg.tsv": label_table(result.table),
-        "dseg.json": to_json(base | brain_only | {"Description": LABELS}),
-        "dseg.tsv": label_table(THREE),
+        f"{labels}.json": to_json(base | brain_only | {"Description": LABELS}),
+        f"{labels}.tsv": label_table(result.table),
+        f"{names.LABELS}.json": to_json(base | brain_only | {"Description": LABELS}),
+        f"{names.LABELS}.tsv": label_table(THREE),
     }
     for tissue in result.table.tissues:
-        texts[f"{seg}_label-{tissue.abbreviation}_probseg.json"] = to_json(
-            base | brain_only | {"Description": tissue.name}
+        texts[f"{names.responsibility(result.table, tissue)}.json"] = to_json(
+            base | brain_only | {"Description": f"{tissue.name}, probability"}
         )
     for tissue in THREE.tissues:
-        texts[f"label-{tissue.abbreviation}_probseg.json"] = to_json(
+        texts[f"{names.fraction(tissue)}.json"] = to_json(
             base | brain_only | {"Description": f"{tissue.name}, share of each voxel"}
         )
     if result.regions is not None:
-        texts["seg-regions_dseg.json"] = to_json(base | brain_only | {"Description": REGIONS})
-        texts["seg-regions_dseg.tsv"] = label_table(SIX)
+        texts[f"{names.REGIONS}.json"] = to_json(base | brain_only | {"Description": REGIONS})
+        texts[f"{names.REGIONS}.tsv"] = label_table(SIX)
     if result.fit.lesions is not None:
         told = (
             "Lesion candidates: bright on FLAIR, in white matter, and explained by no healthy "
             "tissue; counted as white matter in all other maps"
         )
-        texts["label-L_probseg.json"] = to_json(base | brain_only | {"Description": told})
+        texts[f"{names.LESIONS}.json"] = to_json(base | brain_only | {"Description": told})
     return texts

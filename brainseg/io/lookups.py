@@ -14,7 +14,7 @@ FOLDER = "lookup"
 def label_table(table: TissueTable) -> str:
     """Return the look-up table of a label map, as BIDS wants it beside a ``dseg``."""
     rows = ["index\tname\tabbreviation\tcolor\tmapping"]
-    for t in table.tissues:
+    for t in table.by_value:
         mapping = "n/a" if t.bids is None else str(t.bids)
         rows.append(f"{t.index}\t{t.name}\t{t.abbreviation}\t{t.colour}\t{mapping}")
     return "\n".join(rows) + "\n"
@@ -77,7 +77,7 @@ def write_lookups(root: Path, tables: Iterable[tuple[str, TissueTable]]) -> None
 
 
 def _rows(table: TissueTable) -> Iterable[tuple[int, str, tuple[int, int, int]]]:
-    for t in table.tissues:
+    for t in table.by_value:
         yield t.index, t.name, tuple(int(t.colour[n : n + 2], 16) for n in (1, 3, 5))  # type: ignore[misc]
 
 

@@ -107,11 +107,11 @@ class TissueFit:
     responsibilities : ndarray of float32, shape (n_mask, K)
         Probability of each tissue of the table; rows sum to 1.
     labels : ndarray of uint8, shape (n_mask,)
-        Tissue of maximum responsibility, 1..K.
+        Value in the label map of the tissue of maximum responsibility.
     fractions : ndarray of float32, shape (n_mask, 3)
         Shares of CSF, GM and WM; rows sum to 1.
     three_labels : ndarray of uint8, shape (n_mask,)
-        The most probable of CSF (1), GM (2) and WM (3).
+        The most probable of the three, by the values of `THREE`.
     log_bias : ndarray of float32, shape (I, J, K), or None
         Natural logarithm of the bias field of the T1w; None where none was estimated.
     zero : float
@@ -206,7 +206,7 @@ def fit_tissues(
         responsibilities[at] = np.eye(len(table), dtype=np.float32)[options.seeds[at] - 1]
     return TissueFit(
         responsibilities=responsibilities,
-        labels=(responsibilities.argmax(axis=1) + 1).astype(np.uint8),
+        labels=table.values[responsibilities.argmax(axis=1)],
         fractions=voxels.fractions,
         three_labels=voxels.three,
         log_bias=None if learnt.log_field is None else scan.on_grid(learnt.log_field, data.shape),

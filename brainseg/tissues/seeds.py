@@ -14,7 +14,7 @@ from brainseg.mixture import GaussianMixture
 from brainseg.tissues.bias import DARKEST, divide, n4_of_scan, scanner_zero
 from brainseg.tissues.fit import TissueFit, TissueMixture
 from brainseg.tissues.partial_volume import volume_error
-from brainseg.tissues.tables import TissueTable
+from brainseg.tissues.tables import THREE, TissueTable
 
 # Two values give a tissue a mean and a variance; fewer do not.
 FEWEST_SEEDS = 2
@@ -23,11 +23,12 @@ FEWEST_SEEDS = 2
 def known_tissues(
     seeds: NDArray[np.integer], mask: BoolArray, table: TissueTable
 ) -> NDArray[np.int64]:
-    """Return the tissue (1..K) of each voxel of the mask, 0 where it is not known.
+    """Return the place in the table (1..K) of each voxel's tissue, 0 where it is not known.
 
     Parameters
     ----------
     seeds : ndarray of int, shape (I, J, K)
+        Values of the table's label map.
     mask : ndarray of bool, shape (I, J, K)
     table : TissueTable
 
@@ -36,14 +37,18 @@ def known_tissues(
     DataError
         When a seed is not in the table, or none lies in the mask.
     """
-    known = extract(seeds, mask).astype(np.int64)
-    if known.max(initial=0) > len(table) or known.min(initial=0) < 0:
+    labels = extract(seeds, mask).astype(np.int64)
+    strange = labels[(labels < 0) | (labels > len(table))]
+    if strange.size:
         raise DataError(
-            f"`seeds`: holds label {known.max()}; `tissues` {table.name} has labels 1 to "
+            f"`seeds`: holds label {strange.max()}; `tissues` {table.name} has labels 1 to "
             f"{len(table)}"
         )
-    if not known.any():
+    if not labels.any():
         raise DataError("`seeds`: no voxel inside the brain has a label")
+    places = np.zeros(len(table) + 1, np.int64)
+    places[table.values] = 1 + np.arange(len(table))
+    known: NDArray[np.int64] = places[labels]
     return known
 
 
@@ -64,7 +69,7 @@ def fit_seeded(
     data : ndarray, shape (I, J, K)
     mask : ndarray of bool, shape (I, J, K)
     seeds : ndarray of int, shape (I, J, K)
-        Tissue of the table (1..K) where it is known, 0 elsewhere.
+        Value of the table's label map where the tissue is known, 0 elsewhere.
     zooms : tuple of float
         Voxel sizes in mm.
     table : TissueTable
@@ -103,9 +108,9 @@ def fit_seeded(
     fractions = responsibilities @ np.eye(3, dtype=np.float32)[list(table.parents)]
     return TissueFit(
         responsibilities,
-        (responsibilities.argmax(axis=1) + 1).astype(np.uint8),
+        table.values[responsibilities.argmax(axis=1)],
         fractions,
-        (fractions.argmax(axis=1) + 1).astype(np.uint8),
+        THREE.values[fractions.argmax(axis=1)],
         log_fields[0] if log_fields else None,
         zeros[0] if zeros else 0.0,
         TissueMixture(

@@ -38,10 +38,23 @@ class Tissue:
 
 @dataclass(frozen=True)
 class TissueTable:
-    """A named set of tissues, in order of index (for intensity tables: dark to bright on T1w)."""
+    """A named set of tissues, of `THREE` and intensity tables in order from dark to bright on T1w.
+
+    The order is that of the columns of an array; what stands in a label map is `values`.
+    """
 
     name: str
     tissues: tuple[Tissue, ...]
+
+    @property
+    def values(self) -> NDArray[np.uint8]:
+        """Value in the label map of each tissue, shape (K,); for example of the likeliest."""
+        return np.array([t.index for t in self.tissues], np.uint8)
+
+    @property
+    def by_value(self) -> tuple[Tissue, ...]:
+        """The tissues in order of their value in the label map."""
+        return tuple(sorted(self.tissues, key=lambda t: t.index))
 
     @property
     def parents(self) -> tuple[int, ...]:
@@ -58,12 +71,14 @@ class TissueTable:
         return len(self.tissues)
 
 
+# The values are those that fMRIPrep writes and expects (it takes 2 for white matter whatever the
+# table beside a label map says), and the BIDS common labels.
 THREE = TissueTable(
     "three",
     (
-        Tissue(1, "Cerebrospinal fluid", "CSF", "#4a66d8", "CSF", 3),
-        Tissue(2, "Grey matter", "GM", "#e88a1a", "GM", 1),
-        Tissue(3, "White matter", "WM", "#ffffff", "WM", 2),
+        Tissue(3, "Cerebrospinal fluid", "CSF", "#4a66d8", "CSF", 3),
+        Tissue(1, "Grey matter", "GM", "#e88a1a", "GM", 1),
+        Tissue(2, "White matter", "WM", "#ffffff", "WM", 2),
     ),
 )
 

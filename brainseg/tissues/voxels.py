@@ -16,6 +16,7 @@ from brainseg.tissues.model import NEVER, WHITE, Floats, Model, anchors_of, log_
 from brainseg.tissues.neighbourhood import mean_field
 from brainseg.tissues.partial_volume import component_shares, expected_fractions
 from brainseg.tissues.scan import Scan
+from brainseg.tissues.tables import THREE
 
 T = TypeVar("T")
 
@@ -100,10 +101,10 @@ def decide(
     responsibilities = np.zeros((len(share), max(model.tissues) + 1), np.float32)
     for k, tissue in enumerate(model.tissues):
         responsibilities[:, tissue] += share[:, k]
-    three = (share @ np.eye(3, dtype=np.float32)[list(model.parents)]).argmax(axis=1) + 1
+    three = (share @ np.eye(3, dtype=np.float32)[list(model.parents)]).argmax(axis=1)
     variance = np.sum([part[2] for part in parts_], axis=0)
     inside = None if sick is None else sick[evidence.flat]
-    return Voxels(responsibilities, fractions, three.astype(np.uint8), variance, inside)
+    return Voxels(responsibilities, fractions, THREE.values[three], variance, inside)
 
 
 @dataclass(frozen=True)

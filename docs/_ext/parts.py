@@ -201,7 +201,7 @@ def tissue_tables() -> str:
              "n/a" if t.bids is None else str(t.bids)]
             for t in name.tissues
         ]  # fmt: skip
-        head = ["value", "`label-`", "tissue", "merges into", "colour", "BIDS common label"]
+        head = ["value", "abbreviation", "tissue", "merges into", "colour", "BIDS common label"]
         text += table(head, rows)
     return text
 

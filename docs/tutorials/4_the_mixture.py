@@ -33,7 +33,7 @@ from brainseg.mixture import (
 
 head = make_phantom(zooms=(2, 2, 2), noise=4, bias=0)
 x = head.volume.data[head.mask].astype(float)
-z = head.three[head.mask]  # 1 CSF, 2 grey, 3 white
+z = head.three[head.mask]  # 1 grey, 2 white, 3 CSF
 grid = np.linspace(0, x.max(), 600)
 colours = ["#4a66d8", "#e88a1a", "#555555"]
 
@@ -62,7 +62,7 @@ def draw(axes, mixture):
 
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 axes.hist(
-    [x[z == k] for k in (1, 2, 3)],
+    [x[z == k] for k in (3, 1, 2)],
     bins=200,
     stacked=True,
     color=colours,

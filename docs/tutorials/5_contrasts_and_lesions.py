@@ -24,7 +24,7 @@ flair = make_phantom(zooms=zooms, contrast="FLAIR")
 t2 = make_phantom(zooms=zooms, contrast="T2w")
 affine = t1.volume.affine
 
-white = t1.three == 3
+white = t1.three == 2
 rng = np.random.default_rng(4)
 index = np.indices(white.shape)
 deep = [p for p in np.argwhere(white) if white[tuple(slice(i - 3, i + 4) for i in p)].mean() > 0.9]
@@ -45,7 +45,7 @@ print(f"{lesions.sum() * 8 / 1000:.1f} mL of lesions")
 alone = brainseg.segment(scan, affine=affine)
 both = brainseg.segment(scan, affine=affine, contrasts={"FLAIR": other})
 for name, found in (("T1w", alone), ("T1w + FLAIR", both)):
-    grey = (found.to_nifti("three").get_fdata() == 2)[lesions].mean()
+    grey = (found.to_nifti("three").get_fdata() == 1)[lesions].mean()
     volumes = ", ".join(f"{tissue} {ml:.0f} mL" for tissue, ml in found.volumes.items())
     print(f"{name:12s} {volumes}; lesion voxels called grey matter: {grey:.0%}")
 

@@ -66,7 +66,10 @@ def fake_segment(
     with steps.step("Write"):
         files = derivatives.write_files(
             job.target,
-            {"dseg.tsv": said.encode, f"seg-{config.tissues}_dseg.tsv": said.upper().encode},
+            {
+                "dseg.tsv": said.encode,
+                f"seg-{config.tissues}_desc-posterior_dseg.tsv": said.upper().encode,
+            },
         )
     return Finished(None, None, tuple(files))  # type: ignore[arg-type]
 

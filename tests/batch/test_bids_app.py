@@ -39,7 +39,9 @@ def test_both_forms_do_the_study_and_give_the_same_bytes(
     assert main([str(heads), str(first), "participant", *QUICK, "--engine", "serial"]) == 0
     assert main(["bids", str(heads), str(second), "participant", *QUICK, "--n-cpus", "2"]) == 0
     assert (first / "sub-02/ses-a/anat/sub-02_ses-a_run-1_dseg.nii.gz").exists()
-    assert (first / "sub-01/anat/sub-01_seg-intensity_label-CSFGM_probseg.nii.gz").exists()
+    assert (
+        first / "sub-01/anat/sub-01_seg-intensity_label-CSFGM_desc-posterior_probseg.nii.gz"
+    ).exists()
     assert tree(first) == tree(second)
     # No bias field and no prior were asked for: one article is named.
     assert (first / "logs/CITATION.bib").read_text().count("@article{") == 1

@@ -93,7 +93,7 @@ def test_other_parameters_replace_the_former_outputs(dataset: Path, out: Path) -
     assert states(go(make(dataset, out, tissues="three"))) == ["done"] * 4
     assert {p.name for p in (out / "sub-01" / "anat").iterdir()} == {
         "sub-01_dseg.tsv",
-        "sub-01_seg-three_dseg.tsv",
+        "sub-01_seg-three_desc-posterior_dseg.tsv",
     }
 
 

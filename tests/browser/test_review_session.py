@@ -213,7 +213,7 @@ def test_niivue_gets_the_full_size_files(extension, study, pages, tmp_path):
     folder = study / "sub-4" / "anat"
     (folder / "sub-4_report.html").write_bytes(pages["niivue"].read_bytes())
     _, result = head()
-    labels = f"seg-{result.table.name}_dseg"
+    labels = f"seg-{result.table.name}_desc-posterior_dseg"
     files = {"desc-preproc_T1w": result.volume.data, labels: result.labels}
     for ending, data in files.items():
         # The report was made of a scan of this name.

@@ -18,16 +18,17 @@ from brainseg.evaluation.phantom import Phantom, make_phantom
 
 ENDINGS = {
     "desc-brain_mask.nii.gz", "desc-brain_mask.json", "desc-preproc_T1w.nii.gz",
-    "desc-preproc_T1w.json", "seg-six_dseg.nii.gz", "seg-six_dseg.tsv", "seg-six_dseg.json",
-    "seg-regions_dseg.nii.gz", "seg-regions_dseg.tsv", "seg-regions_dseg.json",
-    "dseg.nii.gz", "dseg.tsv", "dseg.json", "desc-brainseg_mixture.json",
+    "desc-preproc_T1w.json", "desc-brainseg_mixture.json",
 } | {
-    f"{which}_probseg.{kind}"
-    for which in (
-        "seg-six_label-CSF", "seg-six_label-CGM", "seg-six_label-WM", "seg-six_label-SGM",
-        "seg-six_label-BS", "seg-six_label-CBM", "label-CSF", "label-GM", "label-WM",
-    )
+    f"{which}dseg.{kind}"
+    for which in ("seg-six_desc-posterior_", "seg-regions_desc-prior_", "")
+    for kind in ("nii.gz", "tsv", "json")
+} | {
+    f"seg-six_label-{which}_desc-posterior_probseg.{kind}"
+    for which in ("sixCSF", "CGM", "sixWM", "SGM", "BS", "CBM")
     for kind in ("nii.gz", "json")
+} | {
+    f"label-{which}_probseg.{kind}" for which in ("CSF", "GM", "WM") for kind in ("nii.gz", "json")
 }  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def test_images_lie_on_the_grid_of_the_scan(files: Path, out: Path) -> None:
 
 
 def test_label_maps_are_labels(out: Path, head: Phantom) -> None:
-    for ending, highest in (("seg-six_dseg", 6), ("dseg", 3)):
+    for ending, highest in (("seg-six_desc-posterior_dseg", 6), ("dseg", 3)):
         image = load(out, f"{ending}.nii.gz")
         values = np.asanyarray(image.dataobj)
         assert image.header.get_intent()[0] == "label"
@@ -204,8 +205,10 @@ def test_the_same_scan_turned_gets_the_same_labels(
             )
         nib.save(turned, tmp_path / name)
     assert run(tmp_path, "-o", str(tmp_path / "out")) == 0
-    ours = nib.as_closest_canonical(nib.load(tmp_path / "out" / "phantom_seg-six_dseg.nii.gz"))
-    theirs = nib.as_closest_canonical(nib.load(out / "phantom_seg-six_dseg.nii.gz"))
+    ours = nib.as_closest_canonical(
+        nib.load(tmp_path / "out" / "phantom_seg-six_desc-posterior_dseg.nii.gz")
+    )
+    theirs = nib.as_closest_canonical(nib.load(out / "phantom_seg-six_desc-posterior_dseg.nii.gz"))
     # All arithmetic happens in canonical axes, so not one voxel differs.
     assert np.array_equal(np.asanyarray(ours.dataobj), np.asanyarray(theirs.dataobj))
 

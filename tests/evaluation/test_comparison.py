@@ -36,8 +36,8 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
         theirs[i + 1, 2:10, 2:10] = code
     ours[9, 2:10, 2:10] = numbers["CSF"]
     theirs[9, 2:10, 2:10] = 24
-    seg = write(tmp_path / "x_seg-six_dseg.nii.gz", ours)
-    (tmp_path / "x_seg-six_dseg.tsv").write_text(label_table(SIX))
+    seg = write(tmp_path / "x_seg-six_desc-posterior_dseg.nii.gz", ours)
+    (tmp_path / "x_seg-six_desc-posterior_dseg.tsv").write_text(label_table(SIX))
     return seg, write(tmp_path / "aparc+aseg.nii.gz", theirs)
 
 

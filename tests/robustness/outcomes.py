@@ -10,7 +10,8 @@ import numpy as np
 
 def valid_result(folder: Path, scan: nib.Nifti1Image, prefix: str = "x") -> None:
     """Check what a run that ended with code 0 left."""
-    (path,) = folder.glob(f"{prefix}_seg-[is]*_dseg.nii.gz")  # six, or intensity without a map
+    # six, or intensity where there is no map of the head
+    (path,) = folder.glob(f"{prefix}_seg-*_desc-posterior_dseg.nii.gz")
     labels = nib.load(path)
     assert labels.shape == scan.shape[:3]
     values = np.asanyarray(labels.dataobj)

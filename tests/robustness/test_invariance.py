@@ -74,13 +74,13 @@ def marked() -> tuple[Phantom, Volume, tuple[int, ...], tuple[int, ...]]:
     data = head.volume.data.copy()
     grid = np.indices(data.shape)
     middle = data.shape[0] // 2
-    white = head.three == 3
+    white = head.three == 2
     # The place in the left half that has white matter all around it, on both sides of the head.
     inner = white & white[::-1]
     for axis, shift in itertools.product(range(3), (-2, -1, 1, 2)):
         inner &= np.roll(white, shift, axis) & np.roll(white[::-1], shift, axis)
     ball = tuple(np.argwhere(inner[: middle - 3])[0])
-    csf = float(np.median(data[head.three == 1]))
+    csf = float(np.median(data[head.three == 3]))
     near = sum((g - b) ** 2 for g, b in zip(grid, ball, strict=True)) <= 2
     data[near] = csf
     hole = tuple(int(v) for v in (ball[0], ball[1] + 6, ball[2]))
@@ -111,12 +111,13 @@ def test_left_stays_left_in_every_output(
         return float(np.asanyarray(image.dataobj)[tuple(index)])
 
     assert (volume.affine @ [*ball, 1])[0] < 0  # x runs to the right, so this is left
-    assert at("dseg", ball) == 1
-    assert at("dseg", ball, mirrored=True) == 3
-    assert at("seg-intensity_dseg", ball) < 4 < at("seg-intensity_dseg", ball, mirrored=True)
-    for maps, dark, bright in (("", "CSF", "WM"), ("seg-intensity_", "CSF", "WM")):
-        for label, on_the_left in ((dark, True), (bright, False)):
-            ending = f"{maps}label-{label}_probseg"
+    assert at("dseg", ball) == 3
+    assert at("dseg", ball, mirrored=True) == 2
+    own = "seg-intensity_desc-posterior_dseg"
+    assert at(own, ball) < 4 < at(own, ball, mirrored=True)
+    for maps in ("label-{}_probseg", "seg-intensity_label-intensity{}_desc-posterior_probseg"):
+        for label, on_the_left in (("CSF", True), ("WM", False)):
+            ending = maps.format(label)
             here, there = at(ending, ball), at(ending, ball, mirrored=True)
             assert (here > there + 0.5) if on_the_left else (there > here + 0.5), ending
     assert at("desc-preproc_T1w", ball) < 0.7 * at("desc-preproc_T1w", ball, mirrored=True)

@@ -53,7 +53,7 @@ def test_a_lesion_is_found_and_counts_as_white_matter(table: str) -> None:
     assert found[inner].min() > 0.9
     assert found[mask & ~ndimage.binary_dilation(ball)].max() < 0.5
     # In T1w intensity it is grey; it counts as what it is a lesion of.
-    assert (result.three_labels[inner[mask]] == 3).all()
+    assert (result.three_labels[inner[mask]] == 2).all()
     assert result.fractions[inner[mask], 2].min() > 0.9
     np.testing.assert_allclose(result.responsibilities.sum(axis=1), 1, atol=1e-5)
 

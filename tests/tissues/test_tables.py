@@ -10,7 +10,8 @@ from brainseg.tissues import tables
 @pytest.mark.parametrize("name", ["six", "three", "intensity", "6", "3", "2", "4", "12"])
 def test_tables_are_whole(name: str) -> None:
     table = tables.table(name)
-    assert [t.index for t in table.tissues] == list(range(1, len(table) + 1))
+    assert [t.index for t in table.by_value] == list(range(1, len(table) + 1))
+    assert table.values.tolist() == [t.index for t in table.tissues]
     assert len({t.abbreviation for t in table.tissues}) == len(table)
     assert all(t.abbreviation.isalnum() for t in table.tissues)  # it becomes part of a file name
     assert len({t.colour for t in table.tissues}) == len(table)
@@ -21,6 +22,12 @@ def test_intensity_tables_merge_without_leaving_their_order() -> None:
         parents = tables.table(name).parents
         assert list(parents) == sorted(parents)
     assert tables.INTENSITY.parents == (0, 0, 1, 1, 2, 2)
+
+
+def test_three_have_the_values_that_fmriprep_takes_for_granted() -> None:
+    values = {t.abbreviation: t.index for t in tables.THREE.tissues}
+    assert values == {"GM": 1, "WM": 2, "CSF": 3}
+    assert values == {t.abbreviation: t.bids for t in tables.THREE.tissues}
 
 
 def test_six_carry_the_bids_labels() -> None:

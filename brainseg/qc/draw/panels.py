@@ -219,8 +219,8 @@ def _tissues(d: Drawing) -> Panel:
         d.anatomy(m),
         f"Slices of the brain, coloured with the label map of {len(subject.table)} tissues.",
         m,
-        pictures.png_layer(layer, [pictures.rgb(t.colour) for t in subject.table.tissues]),
-        tuple(Key(t.colour, f"{t.index} {t.name}") for t in subject.table.tissues),
+        pictures.png_layer(layer, [pictures.rgb(t.colour) for t in subject.table.by_value]),
+        tuple(Key(t.colour, f"{t.index} {t.name}") for t in subject.table.by_value),
         blend=True,
     )
 

@@ -29,7 +29,7 @@ def three_slices(volume: Volume, labels: NDArray[np.uint8], table: TissueTable) 
     whole = (slice(None), slice(None), slice(None))
     box = masking.bounding_box(labels > 0)
     high = float(np.percentile(volume.data[labels > 0], 99.5))
-    colours = np.zeros((table.tissues[-1].index + 1, 3), np.float32)
+    colours = np.zeros((int(table.values.max()) + 1, 3), np.float32)
     for tissue in table.tissues:
         colours[tissue.index] = pictures.rgb(tissue.colour)
     panels = []

@@ -9,7 +9,7 @@ import numpy as np
 from brainseg.core.masking import extract
 from brainseg.core.volume import Array
 from brainseg.errors import DataError, NoInputError
-from brainseg.io import documents, nifti
+from brainseg.io import documents, names, nifti
 from brainseg.io.derivatives import Target
 from brainseg.io.nifti import Scan
 from brainseg.qc.measure.schema import Record
@@ -43,7 +43,6 @@ def read_subject(target: Target, scan: Scan) -> Subject:
         )
     table = tables.table(record["options"]["tissues"])
     mask = nifti.load_labels(target.image("desc-brain_mask"), reference=scan)[0].data > 0
-    seg = f"seg-{table.name}"
 
     def stacked(endings: list[str]) -> Array:
         maps = [nifti.load_map(target.image(e), reference=scan) for e in endings]
@@ -53,20 +52,20 @@ def read_subject(target: Target, scan: Scan) -> Subject:
     zero = float(record.get("zero", 0.0))
     lesions = None
     if "lesion_candidates_ml" in record:
-        lesions = stacked(["label-L_probseg"])[:, 0]
+        lesions = stacked([names.LESIONS])[:, 0]
     regions = None
-    if target.image("seg-regions_dseg").exists():
-        expected, _ = nifti.load_labels(target.image("seg-regions_dseg"), reference=scan)
+    if target.image(names.REGIONS).exists():
+        expected, _ = nifti.load_labels(target.image(names.REGIONS), reference=scan)
         regions = extract(expected.data, mask).astype(np.uint8)
-    labels, _ = nifti.load_labels(target.image(f"{seg}_dseg"), reference=scan)
+    labels, _ = nifti.load_labels(target.image(names.table_labels(table)), reference=scan)
     return Subject(
         name=scan.path.name,
         volume=scan.volume,
         mask=mask,
         table=table,
-        responsibilities=stacked([f"{seg}_label-{t.abbreviation}_probseg" for t in table.tissues]),
+        responsibilities=stacked([names.responsibility(table, t) for t in table.tissues]),
         label_samples=extract(labels.data, mask).astype(np.uint8),
-        fractions=stacked([f"label-{t.abbreviation}_probseg" for t in THREE.tissues]),
+        fractions=stacked([names.fraction(t) for t in THREE.tissues]),
         bias=None if record["options"]["bias"] == "none" else _bias(target, scan, zero),
         zero=zero,
         record=record,

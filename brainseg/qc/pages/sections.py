@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from brainseg.io import names
 from brainseg.io.bids import split_name
 from brainseg.qc.draw import charts, stages
 from brainseg.qc.draw.charts import Swatches
@@ -19,6 +20,7 @@ from brainseg.qc.measure.quality import Quality
 from brainseg.qc.measure.subject import Subject
 from brainseg.qc.pages import citation, methods
 from brainseg.qc.review.ratings import COLUMNS, RATINGS, TAGS
+from brainseg.tissues.tables import TissueTable
 
 
 @dataclass(frozen=True)
@@ -156,9 +158,9 @@ def slices(subject: Subject, sheets: Sprites, niivue: str) -> Slices:
     table = subject.table
     facts = sheets.facts | {
         "mask": MASK_COLOUR,
-        "colours": [[0, 0, 0], *(rgb(t.colour) for t in table.tissues)],
-        "names": ["outside the mask", *(t.name for t in table.tissues)],
-        "files": _files(subject.name, table.name),
+        "colours": [[0, 0, 0], *(rgb(t.colour) for t in table.by_value)],
+        "names": ["outside the mask", *(t.name for t in table.by_value)],
+        "files": _files(subject.name, table),
     }
     text = json.dumps(facts).replace("<", "\u003c")
     return Slices(sheets, Markup(text), Markup(niivue))
@@ -226,10 +228,10 @@ def shown(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def _files(name: str, table: str) -> dict[str, str]:
+def _files(name: str, table: TissueTable) -> dict[str, str]:
     """Names, without extension, of the files beside the report that the server can give NiiVue."""
     prefix, suffix = split_name(Path(name))
     return {
         "scan": f"{prefix}_desc-preproc_{suffix}",
-        "labels": f"{prefix}_seg-{table}_dseg",
+        "labels": f"{prefix}_{names.table_labels(table)}",
     }
