@@ -11,7 +11,7 @@ MASKS = ("auto", "none", "file")
 ROUTES = ("fused", "network", "atlas", "deepbet")
 BIAS = ("em", "n4", "none")
 PRIORS = ("atlas", "tied", "none", "cohort")
-TABLES = ("six", "three", "intensity")
+TABLES = ("six", "three", "head", "intensity")
 CONTRASTS = ("T2w", "FLAIR", "PDw")
 FAMILIES = ("gaussian", "student", "rician")
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
@@ -50,7 +50,8 @@ class SegmentConfig:
     brain_extraction : str
         Route of ``auto``: ``fused``, ``network``, ``atlas`` or ``deepbet``.
     tissues : str
-        Name of a tissue table or a number of classes. ``six`` rest on ``prior="atlas"``.
+        Name of a tissue table or a number of classes. ``six`` and ``head`` rest on
+        ``prior="atlas"``.
     bias : str
         ``em`` estimates the field together with the mixture, ``n4`` before it, ``none`` not at all.
     prior : str
@@ -85,10 +86,15 @@ class SegmentConfig:
         n_classes = count_classes(self.tissues)
         if self.smooth is not None and not 0 <= self.smooth <= 10:
             raise UsageError(f"`smooth`: {self.smooth} is outside 0 to 10; 0 switches it off")
-        if self.tissues in ("six", "6") and self.prior != "atlas":
+        if self.tissues in ("six", "6", "head") and self.prior != "atlas":
             raise UsageError(
-                f"`prior`: {self.prior} knows no anatomy, which `tissues` six rest on; use "
-                "`tissues` intensity or three, or leave `prior` at atlas"
+                f"`prior`: {self.prior} knows no anatomy, which `tissues` {self.tissues} rest on; "
+                "use `tissues` intensity or three, or leave `prior` at atlas"
+            )
+        if self.tissues == "head" and self.mask == "none":
+            raise UsageError(
+                "`mask`: none says that the scan is skull-stripped, and `tissues` head need the "
+                "whole head; use `tissues` six or three"
             )
         if (self.cohort is None) != (self.prior != "cohort"):
             raise UsageError("`prior`: a cohort's mixture and no other prior belong together")

@@ -20,12 +20,14 @@ from brainseg.config import SegmentConfig
 from brainseg.core import masking
 from brainseg.core.steps import Steps
 from brainseg.core.volume import Array, BoolArray, Volume
-from brainseg.errors import DataError
+from brainseg.errors import DataError, UsageError
 from brainseg.tissues import tables
 from brainseg.tissues.bias import divide
 from brainseg.tissues.fit import ANATOMY, FitOptions, TissueFit, fit_tissues
 from brainseg.tissues.seeds import fit_seeded, known_tissues
-from brainseg.tissues.tables import TissueTable, volumes_ml
+from brainseg.tissues.shells import WholeHead, segment_head
+from brainseg.tissues.tables import HEAD, TissueTable, volumes_ml
+from brainseg.tissues.whole_head import CSF
 
 FIELD_OF_VIEW_MM = (15.0, 1000.0)
 """A side of a scan that shows a head, or a slab of one. Outside it voxel sizes are wrong (a unit
@@ -47,6 +49,7 @@ class SegmentedVolume:
     brain : Extraction
         The mask with its route, confidence, checks and warnings.
     table : TissueTable
+        The tissues inside the mask.
     fit : TissueFit
         Responsibilities, labels, fractions, bias field and mixture inside the mask.
     config : SegmentConfig
@@ -61,6 +64,8 @@ class SegmentedVolume:
     regions : ndarray of uint8, shape (n_mask,), or None
         Where the spatial prior expects each part of the brain, by the labels of `SIX`; None
         without one.
+    head : WholeHead or None
+        The tissues of the whole head, for ``config.tissues == "head"``.
     """
 
     volume: Volume
@@ -73,6 +78,12 @@ class SegmentedVolume:
     seeded: bool = False
     agreement: MapAgreement = NO_MAP
     regions: NDArray[np.uint8] | None = None
+    head: WholeHead | None = None
+
+    @property
+    def asked(self) -> TissueTable:
+        """The table that was asked for; that of the label map."""
+        return self.table if self.head is None else HEAD
 
     @property
     def mask(self) -> BoolArray:
@@ -81,7 +92,9 @@ class SegmentedVolume:
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        """Label map of the table, shape (I, J, K); 0 is background."""
+        """Label map of the table asked for, shape (I, J, K); 0 is background."""
+        if self.head is not None:
+            return self.head.labels
         return masking.scatter(self.fit.labels, self.mask)
 
     @property
@@ -90,8 +103,16 @@ class SegmentedVolume:
         return masking.scatter(self.fit.three_labels, self.mask)
 
     def probability(self, k: int) -> NDArray[np.float32]:
-        """Responsibility of tissue `k` (0-based), shape (I, J, K)."""
-        return masking.scatter(self.fit.responsibilities[:, k], self.mask)
+        """Responsibility of tissue `k` (0-based) of that table, shape (I, J, K).
+
+        Of the whole head the share of each voxel: volumes are the same whatever the table.
+        """
+        if self.head is None:
+            return masking.scatter(self.fit.responsibilities[:, k], self.mask)
+        out = np.zeros(self.mask.shape, np.float32)
+        if HEAD.tissues[k].parent:
+            out = self.fraction(HEAD.parents[k])
+        return out if k < CSF - 1 else out + self.head.around[k + 1 - CSF]
 
     def fraction(self, k: int) -> NDArray[np.float32]:
         """Share of CSF, GM or WM (0, 1, 2) in each voxel, shape (I, J, K)."""
@@ -157,7 +178,7 @@ def segment_volume(
         When there is no brain to be found, or too little of it to fit.
     """
     steps = steps or Steps()
-    table = tables.table(config.tissues)
+    table = tables.table(config.tissues).of_brain
     _require_canonical(volume)
     _require_head_size(volume)
     # BLAS sums in an order that depends on its threads; one keeps the bits the same.
@@ -165,6 +186,7 @@ def segment_volume(
         with steps.step("Brain mask"):
             brain = _without_missing(find_brain(volume, config, mask).within(finite), volume)
         _require_brain_size(volume, brain.mask)
+        _require_whole_head(config, brain, seeds)
         _require_values(masking.extract(volume.data, brain.mask), len(table))
         channels = {}
         for name, contrast in (contrasts or {}).items():
@@ -186,6 +208,7 @@ def segment_volume(
             fit = _fit(volume, brain.mask, config, channels=channels, atlas=atlas, seeds=seeds)
         with steps.step("Compare"):
             agreement = _compare(seen, doubt, volume, brain.mask, fit)
+        head = _around(volume, channels, brain.mask, fit, config, steps)
     return SegmentedVolume(
         volume,
         brain,
@@ -197,7 +220,38 @@ def segment_volume(
         seeds is not None,
         agreement,
         _most_probable(atlas),
+        head,
     )
+
+
+def _require_whole_head(config: SegmentConfig, brain: Extraction, seeds: Array | None) -> None:
+    """Refuse what the tissues around the brain cannot be made from, where they are asked for."""
+    if tables.table(config.tissues) is not HEAD:
+        return
+    if brain.route == "stripped":
+        raise DataError(
+            "the scan is skull-stripped: it holds no bone, soft tissue or air, which `tissues` "
+            "head need; use the scan as it was before, or `tissues` six or three"
+        )
+    if seeds is not None:
+        raise UsageError("`seeds`: `tissues` head take none; use `tissues` six or three")
+
+
+def _around(
+    volume: Volume,
+    channels: Mapping[str, Array],
+    mask: BoolArray,
+    fit: TissueFit,
+    config: SegmentConfig,
+    steps: Steps,
+) -> WholeHead | None:
+    """Find the tissues around the brain, where they were asked for."""
+    if tables.table(config.tissues) is not HEAD:
+        return None
+    scans = [volume, *(volume.with_data(c) for c in channels.values())]
+    brain = masking.scatter(fit.three_labels, mask)
+    with steps.step("Whole head"):
+        return segment_head(scans, brain, smooth=config.smooth, threads=config.threads)
 
 
 def _fit(
@@ -210,7 +264,7 @@ def _fit(
     seeds: NDArray[np.integer] | None,
 ) -> TissueFit:
     """Fit the tissues; classes that have no other name are named by their seeds alone."""
-    table = tables.table(config.tissues)
+    table = tables.table(config.tissues).of_brain
     named = config.prior in ("atlas", "tied") and table.name in ANATOMY
     if seeds is not None and not named:
         return fit_seeded(

@@ -51,7 +51,7 @@ class Segmentation:
     @property
     def table(self) -> TissueTable:
         """The tissues: index, name, abbreviation and colour of each."""
-        return self.found.table
+        return self.found.asked
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
@@ -67,7 +67,10 @@ class Segmentation:
 
     @cached_property
     def probabilities(self) -> Mapping[str, NDArray[np.float32]]:
-        """Probability of each tissue by abbreviation, shape (I, J, K); 0 outside the mask."""
+        """Probability of each tissue by abbreviation, shape (I, J, K); 0 outside the mask.
+
+        The table ``head`` goes on outside it.
+        """
         return {
             tissue.abbreviation: self._own(self.found.probability(k))
             for k, tissue in enumerate(self.table.tissues)

@@ -80,3 +80,29 @@ def test_an_offset_of_all_intensities_is_not_divided_by_the_bias_field(
     np.testing.assert_allclose(
         moved.fit.mixture.means_ - offset, usual.fit.mixture.means_, atol=2.0
     )
+
+
+def test_a_stripped_scan_has_no_whole_head(shaded: Phantom) -> None:
+    mask = np.where(shaded.mask, shaded.volume.data, 0)
+    with pytest.raises(DataError, match="skull"):
+        segment_volume(shaded.volume.with_data(mask), SegmentConfig(tissues="head"))
+    given = SegmentConfig(tissues="head", mask="file")
+    with pytest.raises(DataError, match="of bone"):
+        segment_volume(shaded.volume.with_data(mask), given, mask=shaded.mask)
+
+
+def test_the_brain_of_a_whole_head_is_that_of_the_three_tissues(shaded: Phantom) -> None:
+    options = {"mask": shaded.mask}
+    three = segment_volume(shaded.volume, SegmentConfig(mask="file", tissues="three"), **options)
+    head = segment_volume(shaded.volume, SegmentConfig(mask="file", tissues="head"), **options)
+    assert head.head is not None
+    assert head.volumes_ml == three.volumes_ml
+    inside = shaded.mask
+    names = [t.abbreviation for t in head.asked.tissues]
+    for tissue in ("GM", "WM"):
+        k = names.index(tissue)
+        np.testing.assert_array_equal(head.probability(k), three.fraction(head.asked.parents[k]))
+    np.testing.assert_array_equal(head.labels[inside], three.three_labels[inside])
+    total = sum(head.probability(k) for k in range(len(names)))
+    np.testing.assert_allclose(total, 1, atol=1e-3)
+    assert set(np.unique(head.labels)) == {1, 2, 3, 4, 5, 6}

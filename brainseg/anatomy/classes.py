@@ -25,6 +25,16 @@ sinuses and the spinal canal. ``air`` is air inside the head, ``nothing`` what i
 N_BRAIN = 8
 """The first so many are the brain: tissue, ventricles and CSF, down to the foramen magnum."""
 
+AROUND = {
+    "csf": CLASSES[:N_BRAIN],
+    "bone": ("bone",),
+    "soft": ("soft_tissue",),
+    "eyes": ("eyes",),
+    "sinuses": ("air",),
+    "air": ("nothing",),
+}
+"""The classes that make up each tissue around the brain; brain outside of its mask is CSF."""
+
 TISSUE = {
     "csf": ("ventricles", "csf"),
     "cortical_grey": ("cortical_grey",),

@@ -16,7 +16,7 @@ from scipy import special
 from threadpoolctl import threadpool_limits
 
 from brainseg.anatomy import convnet, views
-from brainseg.anatomy.classes import CLASSES, N_BRAIN, TISSUE
+from brainseg.anatomy.classes import AROUND, CLASSES, N_BRAIN, TISSUE
 from brainseg.anatomy.network import around, tame, whole_view
 from brainseg.anatomy.views import Grid
 from brainseg.core import assets
@@ -30,6 +30,8 @@ ROOM = 20.0
 """mm of surroundings that the fine look adds to the extent of the brain."""
 MOST = 128
 """Voxels along a side of the fine look at most."""
+WHOLE_VOXEL = 2.0
+"""mm of the look at the whole head."""
 
 Float32 = NDArray[np.float32]
 
@@ -119,6 +121,36 @@ def regions(found: HeadMap, volume: Volume, mask: BoolArray) -> Float32:
         row[:] = np.maximum(views.apply(triple, found.of(*classes))[inside], 1e-6)
     out /= out.sum(axis=0)
     return out
+
+
+def map_around(volume: Volume, *, threads: int = 1) -> Float32:
+    """Look at all of the scan at once, for the tissues around the brain.
+
+    Parameters
+    ----------
+    volume : Volume
+        In closest-canonical axis order; finite values.
+    threads : int
+        Threads at most; the result does not depend on it.
+
+    Returns
+    -------
+    ndarray of float32, shape (6, I, J, K)
+        Probability of each tissue of `AROUND` on the scan's grid; about 1 in sum.
+    """
+    extent = [n * z for n, z in zip(volume.shape, volume.zooms, strict=True)]
+    middle = [(n - 1) * z / 2 for n, z in zip(volume.shape, volume.zooms, strict=True)]
+    voxel = max(WHOLE_VOXEL, max(extent) / MOST)
+    sides = [_round_up(e / voxel) for e in extent]
+    view = Grid((middle[0], middle[1], middle[2]), voxel, (sides[0], sides[1], sides[2]))
+    with threadpool_limits(limits=1):
+        found = HeadMap(_probabilities(tame(volume.data), volume.zooms, view, threads), view)
+    whole = (slice(0, n) for n in volume.shape)
+    operators = [views.interpolating(s, volume.zooms[a], view, a) for a, s in enumerate(whole)]
+    triple = (operators[0], operators[1], operators[2])
+    out = np.stack([views.apply(triple, found.of(*classes)) for classes in AROUND.values()])
+    # Cubic interpolation overshoots.
+    return np.clip(out, 0, 1, out=out)
 
 
 @lru_cache(maxsize=1)

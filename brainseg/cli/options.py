@@ -85,7 +85,8 @@ def add_segment_options(parser: argparse._ActionsContainer) -> None:
         "--tissues",
         metavar="N|NAME",
         help="six: CSF, cortical grey, white, deep grey, brain stem, cerebellum; three: CSF, grey, "
-        "white; intensity: six classes of intensity; or a number of such classes (default: six; "
+        "white; head: grey, white, CSF, bone, soft tissue and air of the whole head; intensity: "
+        "six classes of intensity; or a number of such classes (default: six; "
         "intensity with another prior than the atlas)",
     )
     parser.add_argument(

@@ -23,7 +23,8 @@ from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
 from brainseg.pipeline import SegmentedVolume
 from brainseg.tissues.bias import is_flat
-from brainseg.tissues.tables import SIX, THREE
+from brainseg.tissues.shells import WholeHead
+from brainseg.tissues.tables import HEAD, SIX, THREE
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
 PARTS = 65535
@@ -32,6 +33,9 @@ REGIONS = (
     "the fit of the tissues began with, no parcellation by this scan's intensities"
 )
 LABELS = "Label map: the most probable tissue of each voxel inside the brain mask"
+HEAD_LABELS = (
+    "Label map of the whole head: the most probable tissue of each voxel, topology cleaned up"
+)
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ def write(
         dataset.describe_dataset(target.root)
     else:
         dataset.describe_folder(target.root)
-    tables = {result.table.name: result.table, THREE.name: THREE}
+    tables = {result.asked.name: result.asked, THREE.name: THREE}
     if result.regions is not None:
         tables["regions"] = SIX
     lookups.write_lookups(target.root, tables.items())
@@ -270,11 +274,22 @@ def record(
         "other_inputs": [asdict(source) for source in others],
         "versions": versions(),
     }
+    if result.head is not None:
+        content["head"] = _of_head(result, result.head)
     if result.fit.lesions is not None:
         content["lesion_candidates_ml"] = result.lesions_ml
     if timed:
         content["seconds"] = {name: round(s, 3) for name, s in result.seconds.items()}
     return content
+
+
+def _of_head(result: SegmentedVolume, head: WholeHead) -> dict[str, Any]:
+    """Return what the record says of the whole head."""
+    unit = result.volume.voxel_volume
+    shares = ((t.abbreviation, result.probability(k)) for k, t in enumerate(HEAD.tissues))
+    volumes = {name: float(share.sum(dtype=np.float64)) * unit for name, share in shares}
+    inside = int(np.count_nonzero(head.intracranial)) * unit
+    return {"volumes_ml": volumes, "intracranial_ml": inside, **head.described()}
 
 
 def versions() -> dict[str, str]:
@@ -298,20 +313,24 @@ def _images(target: Target, grid: Grid, result: SegmentedVolume) -> dict[str, En
         raw = nifti.image_bytes(data, grid, intent=intent, slope=slope)
         return nifti.compress(raw) if target.compressed else raw
 
+    def stored(share: Array) -> bytes:
+        parts = np.rint(share * np.float32(PARTS)).astype(np.uint16)
+        return file(parts, "estimate", 1 / PARTS)
+
     def probability(samples: Array) -> bytes:
-        parts = np.rint(samples * np.float32(PARTS)).astype(np.uint16)
-        return file(masking.scatter(parts, result.mask), "estimate", 1 / PARTS)
+        return stored(masking.scatter(samples, result.mask))
+
+    def of_table(k: int) -> bytes:
+        return stored(result.probability(k))
 
     files: dict[str, Encoder] = {
         "desc-brain_mask": lambda: file(result.mask.astype(np.uint8), "label"),
         f"desc-preproc_{target.suffix}": lambda: file(result.preproc.data),
-        names.table_labels(result.table): lambda: file(result.labels, "label"),
+        names.table_labels(result.asked): lambda: file(result.labels, "label"),
         names.LABELS: lambda: file(result.three_labels, "label"),
     }
-    for k, tissue in enumerate(result.table.tissues):
-        files[names.responsibility(result.table, tissue)] = partial(
-            probability, result.fit.responsibilities[:, k]
-        )
+    for k, tissue in enumerate(result.asked.tissues):
+        files[names.responsibility(result.asked, tissue)] = partial(of_table, k)
     for k, tissue in enumerate(THREE.tissues):
         files[names.fraction(tissue)] = partial(probability, result.fit.fractions[:, k])
     if result.regions is not None:
@@ -325,9 +344,10 @@ def _images(target: Target, grid: Grid, result: SegmentedVolume) -> dict[str, En
 
 def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
     base = {"SpatialReference": target.source, "Sources": [target.source, *target.other_sources]}
-    labels = names.table_labels(result.table)
+    labels = names.table_labels(result.asked)
     stripped = {"SkullStripped": result.brain.route == "stripped"}
     brain_only = {"SkullStripped": True}
+    of_table = brain_only if result.head is None else {"SkullStripped": False}
     texts = {
         "desc-brain_mask.json": to_json(
             base | {"Type": "Brain", "Description": dataset.DESCRIPTIONS["brain"]} | stripped
@@ -335,14 +355,16 @@ def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
         f"desc-preproc_{target.suffix}.json": to_json(
             base | {"Description": dataset.DESCRIPTIONS["preproc"]} | stripped
         ),
-        f"{labels}.json": to_json(base | brain_only | {"Description": LABELS}),
-        f"{labels}.tsv": label_table(result.table),
+        f"{labels}.json": to_json(
+            base | of_table | {"Description": LABELS if result.head is None else HEAD_LABELS}
+        ),
+        f"{labels}.tsv": label_table(result.asked),
         f"{names.LABELS}.json": to_json(base | brain_only | {"Description": LABELS}),
         f"{names.LABELS}.tsv": label_table(THREE),
     }
-    for tissue in result.table.tissues:
-        texts[f"{names.responsibility(result.table, tissue)}.json"] = to_json(
-            base | brain_only | {"Description": f"{tissue.name}, probability"}
+    for tissue in result.asked.tissues:
+        texts[f"{names.responsibility(result.asked, tissue)}.json"] = to_json(
+            base | of_table | {"Description": f"{tissue.name}, probability"}
         )
     for tissue in THREE.tissues:
         texts[f"{names.fraction(tissue)}.json"] = to_json(

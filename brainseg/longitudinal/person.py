@@ -214,7 +214,9 @@ def _require_options(count: int, config: SegmentConfig) -> None:
     if config.prior != "atlas":
         raise UsageError("`prior`: sessions share the atlas that is placed on their mean")
     if config.tissues not in ANATOMY:
-        raise UsageError(f"`tissues`: {config.tissues!r} has no names; use {', '.join(ANATOMY)}")
+        raise UsageError(
+            f"`tissues`: {config.tissues!r} are not fitted over time; use {', '.join(ANATOMY)}"
+        )
 
 
 def _rough(config: SegmentConfig) -> SegmentConfig:

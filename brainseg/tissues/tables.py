@@ -23,7 +23,8 @@ class Tissue:
     colour : str
         ``#rrggbb``, distinguishable with the common colour-vision deficiencies.
     parent : str
-        The class of the three-tissue set it merges into: ``CSF``, ``GM`` or ``WM``.
+        The class of the three-tissue set it merges into: ``CSF``, ``GM`` or ``WM``; empty for what
+        is no brain.
     bids : int or None
         Index of the BIDS common derivatives label, where there is one.
     """
@@ -58,14 +59,19 @@ class TissueTable:
 
     @property
     def parents(self) -> tuple[int, ...]:
-        """For each tissue the position of its parent in `THREE` (0 CSF, 1 GM, 2 WM)."""
+        """For each tissue of the brain the position of its parent in `THREE` (CSF, GM, WM)."""
         order = [t.abbreviation for t in THREE.tissues]
-        return tuple(order.index(t.parent) for t in self.tissues)
+        return tuple(order.index(t.parent) for t in self.tissues if t.parent)
 
     @property
     def regional(self) -> bool:
         """Whether place tells some of its tissues apart, which then share their intensities."""
         return list(self.parents) != sorted(self.parents)
+
+    @property
+    def of_brain(self) -> TissueTable:
+        """The table whose tissues are fitted inside the brain mask: itself, `THREE` for `HEAD`."""
+        return self if all(t.parent for t in self.tissues) else THREE
 
     def __len__(self) -> int:
         return len(self.tissues)
@@ -108,13 +114,27 @@ SIX = TissueTable(
 )
 
 
+# Indices are those of the BIDS common labels as far as these go.
+HEAD = TissueTable(
+    "head",
+    (
+        Tissue(1, "Grey matter", "GM", "#e88a1a", "GM", 1),
+        Tissue(2, "White matter", "WM", "#ffffff", "WM", 2),
+        Tissue(3, "Cerebrospinal fluid", "CSF", "#4a66d8", "CSF", 3),
+        Tissue(4, "Bone", "B", "#f0dc78", "", 4),
+        Tissue(5, "Soft tissue", "ST", "#c85050", "", 5),
+        Tissue(6, "Air", "AIR", "#28323c", ""),
+    ),
+)
+
+
 def table(name: str) -> TissueTable:
     """Look a table up by name, or make one of ``N`` unnamed intensity classes.
 
     Parameters
     ----------
     name : str
-        ``six``, ``three``, ``intensity``, or a number of classes from 2 to 12.
+        ``six``, ``three``, ``head``, ``intensity``, or a number of classes from 2 to 12.
 
     Raises
     ------
@@ -122,7 +142,7 @@ def table(name: str) -> TissueTable:
         When there is no such table.
     """
     n_classes = count_classes(name)
-    named = {t.name: t for t in (SIX, THREE, INTENSITY)} | {"6": SIX, "3": THREE}
+    named = {t.name: t for t in (SIX, THREE, HEAD, INTENSITY)} | {"6": SIX, "3": THREE}
     return named[name] if name in named else _numbered(n_classes)
 
 

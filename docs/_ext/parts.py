@@ -194,10 +194,10 @@ def _range(limits: tuple[float, float]) -> str:
 def tissue_tables() -> str:
     """The label values of every table."""
     text = ""
-    for name in (tables.SIX, tables.THREE, tables.INTENSITY):
+    for name in (tables.SIX, tables.THREE, tables.HEAD, tables.INTENSITY):
         text += f"## {name.name}\n\n"
         rows = [
-            [str(t.index), code(t.abbreviation), t.name, t.parent, t.colour,
+            [str(t.index), code(t.abbreviation), t.name, t.parent or "n/a", t.colour,
              "n/a" if t.bids is None else str(t.bids)]
             for t in name.tissues
         ]  # fmt: skip

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from brainseg.io import lookups
-from brainseg.tissues.tables import INTENSITY, SIX, THREE, table
+from brainseg.tissues.tables import HEAD, INTENSITY, SIX, THREE, table
 
-TABLES = [THREE, SIX, INTENSITY, table("4")]
+TABLES = [THREE, SIX, HEAD, INTENSITY, table("4")]
 # What ITK-SNAP's importer scans: seven numbers and a name in quotes.
 ITK_SNAP = re.compile(r'\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+([\d.]+)\s+([01])\s+([01])\s+"([^"]*)"')
 

@@ -7,7 +7,7 @@ from brainseg.errors import UsageError
 from brainseg.tissues import tables
 
 
-@pytest.mark.parametrize("name", ["six", "three", "intensity", "6", "3", "2", "4", "12"])
+@pytest.mark.parametrize("name", ["six", "three", "head", "intensity", "6", "3", "2", "4", "12"])
 def test_tables_are_whole(name: str) -> None:
     table = tables.table(name)
     assert [t.index for t in table.by_value] == list(range(1, len(table) + 1))

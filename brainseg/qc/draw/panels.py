@@ -15,7 +15,7 @@ from brainseg.qc.draw.mosaic import Mosaic
 from brainseg.qc.draw.pictures import Bytes
 from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.subject import Subject
-from brainseg.tissues.tables import SIX, THREE
+from brainseg.tissues.tables import HEAD, SIX, THREE
 
 MASK_COLOUR = "#ffd23f"
 OUTER_COLOUR = "#ff8c1a"
@@ -131,6 +131,9 @@ def panels(subject: Subject, around: Surroundings, pool: Executor) -> list[Panel
     lesions = subject.lesions
     if lesions is not None:
         makers.append(lambda d: _lesions(d, lesions))
+    head = subject.head
+    if head is not None:
+        makers.append(lambda d: _head(d, head))
     makers.append(_uncertainty)
     return list(pool.map(lambda make: make(drawing), makers))
 
@@ -310,6 +313,27 @@ def _regions(d: Drawing, regions: Bytes) -> Panel:
         m,
         pictures.png_layer(layer, [pictures.rgb(t.colour) for t in SIX.tissues]),
         tuple(Key(t.colour, t.name) for t in SIX.tissues),
+        blend=True,
+    )
+
+
+def _head(d: Drawing, labels: Bytes) -> Panel:
+    m = d.on_field
+    moved = int(sum(d.subject.record["head"]["moved_voxels"].values()))
+    return Panel(
+        "head",
+        "The six tissues of the whole head",
+        "Brain should lie in CSF, that in a closed skull, and that in skin; sinuses and ear canals "
+        "are air inside bone. Bone in an eye, or skin that is bone, is wrong.",
+        pictures.webp(m.annotate(m.draw(d.subject.volume.data, d.grey(head=True))), 75),
+        "Slices of the whole field of view, coloured with the six tissues of the head.",
+        m,
+        pictures.png_layer(
+            m.draw(labels, lambda s: s, smooth=False),
+            [pictures.rgb(t.colour) for t in HEAD.tissues],
+        ),
+        tuple(Key(t.colour, f"{t.index} {t.name}") for t in HEAD.tissues),
+        note=f"The clean-up of the topology moved {moved:,} voxels.",
         blend=True,
     )
 

@@ -41,7 +41,8 @@ def read_subject(target: Target, scan: Scan) -> Subject:
             f"{scan.path.name}: {target.record.name} was made from another file of this name "
             "(its hash differs); segment it again with `force`"
         )
-    table = tables.table(record["options"]["tissues"])
+    asked = tables.table(record["options"]["tissues"])
+    table = asked.of_brain
     mask = nifti.load_labels(target.image("desc-brain_mask"), reference=scan)[0].data > 0
 
     def stacked(endings: list[str]) -> Array:
@@ -57,20 +58,29 @@ def read_subject(target: Target, scan: Scan) -> Subject:
     if target.image(names.REGIONS).exists():
         expected, _ = nifti.load_labels(target.image(names.REGIONS), reference=scan)
         regions = extract(expected.data, mask).astype(np.uint8)
-    labels, _ = nifti.load_labels(target.image(names.table_labels(table)), reference=scan)
+    fractions = stacked([names.fraction(t) for t in THREE.tissues])
+    responsibilities = fractions
+    if asked is table:
+        responsibilities = stacked([names.responsibility(table, t) for t in table.tissues])
+    labels = nifti.load_labels(target.image(names.table_labels(asked)), reference=scan)[0].data
+    head = None
+    if asked is not table:
+        head = labels.astype(np.uint8)
+        labels = nifti.load_labels(target.image(names.LABELS), reference=scan)[0].data
     return Subject(
         name=scan.path.name,
         volume=scan.volume,
         mask=mask,
         table=table,
-        responsibilities=stacked([names.responsibility(table, t) for t in table.tissues]),
-        label_samples=extract(labels.data, mask).astype(np.uint8),
-        fractions=stacked([names.fraction(t) for t in THREE.tissues]),
+        responsibilities=responsibilities,
+        label_samples=extract(labels, mask).astype(np.uint8),
+        fractions=fractions,
         bias=None if record["options"]["bias"] == "none" else _bias(target, scan, zero),
         zero=zero,
         record=record,
         lesions=lesions,
         regions=regions,
+        head=head,
     )
 
 

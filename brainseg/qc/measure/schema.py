@@ -50,6 +50,12 @@ class _Versions(TypedDict):
     brainseg: str
 
 
+class _Head(TypedDict):
+    volumes_ml: dict[str, float]
+    intracranial_ml: float
+    moved_voxels: dict[str, int]
+
+
 class Record(TypedDict):
     """The record of a scan, `brainseg.io.derivatives.record`, as far as it is read back."""
 
@@ -71,6 +77,7 @@ class Record(TypedDict):
     bias_flat: NotRequired[bool]
     input: _Input
     acquisition: NotRequired[dict[str, float]]
+    head: NotRequired[_Head]
     other_inputs: NotRequired[list[_Other]]
     seeded: NotRequired[bool]
     contrasts: NotRequired[list[str]]

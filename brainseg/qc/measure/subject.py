@@ -46,6 +46,8 @@ class Subject:
         Corrected intensities of further contrasts inside the mask, as the mixture saw them.
     regions : ndarray of uint8, shape (n_mask,), or None
         As of `brainseg.pipeline.SegmentedVolume`.
+    head : ndarray of uint8, shape (I, J, K), or None
+        Label map of `brainseg.tissues.tables.HEAD`, where it was asked for.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Subject:
     flair: Array | None = None
     contrasts: Mapping[str, Array] = field(default_factory=dict)
     regions: NDArray[np.uint8] | None = None
+    head: NDArray[np.uint8] | None = None
 
     @cached_property
     def index(self) -> NDArray[np.int32]:
@@ -122,4 +125,5 @@ def from_result(scan: Scan, result: SegmentedVolume, record: Mapping[str, Any]) 
         flair=result.flair,
         contrasts=result.fit.contrasts,
         regions=result.regions,
+        head=None if result.head is None else result.head.labels,
     )

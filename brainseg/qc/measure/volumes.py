@@ -14,7 +14,7 @@ from brainseg.core.volume import Array, BoolArray
 from brainseg.qc.measure import intracranial
 from brainseg.qc.measure.halves import find_midplane
 from brainseg.qc.measure.subject import Subject
-from brainseg.tissues.tables import THREE
+from brainseg.tissues.tables import HEAD, THREE
 
 NO_SIDES = "no orientation"
 """In the warning of a scan whose header does not say which side is left."""
@@ -54,7 +54,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "name": ("Its name in words", ""),
     "volume_ml": (
         "Volume. Of tissues the sum of their share in every voxel, of mask its voxels, of lesions "
-        f"the sum of their probability; tiv is an {intracranial.WHAT}",
+        f"the sum of their probability; tiv is an {intracranial.WHAT}; with "
+        "the table head it is measured: what lies inside the inner table of the skull (brain, CSF, "
+        "dura with its sinuses), down to the end of the brain mask at the foramen magnum",
         "mL",
     ),
     "left_ml": (
@@ -90,7 +92,11 @@ def measure_volumes(subject: Subject) -> list[Row]:
     three = {t.abbreviation: subject.fractions[:, k] for k, t in enumerate(THREE.tissues)}
     tissue = three["GM"] + three["WM"]
     left = _left(subject, tissue)
-    tiv = intracranial.intracranial_ml(subject.mask, subject.volume.zooms)
+    head = subject.record.get("head")
+    if head is None:
+        tiv = intracranial.intracranial_ml(subject.mask, subject.volume.zooms)
+    else:
+        tiv = float(head["intracranial_ml"])
     values = subject.samples
 
     def row(structure: str, name: str, share: Array, *, intensity: bool = True) -> Row:
@@ -111,10 +117,16 @@ def measure_volumes(subject: Subject) -> list[Row]:
             row(f"{subject.table.name}_{t.abbreviation}", t.name, subject.responsibilities[:, k])
             for k, t in enumerate(subject.table.tissues)
         ]
+    if head is not None:
+        rows += [
+            Row(f"{HEAD.name}_{t.abbreviation}", t.name, head["volumes_ml"][t.abbreviation])
+            for t in HEAD.tissues
+        ]
     rows.append(row(BRAIN, "Brain (grey and white matter)", tissue))
     whole = np.ones(len(values), dtype=np.float32)
     rows.append(row(MASK, "Brain mask", whole, intensity=False))
-    rows.append(Row(TIV, "Total intracranial volume (estimate)", tiv, tiv_fraction=1.0))
+    name = "estimate" if head is None else "inside the inner table of the skull"
+    rows.append(Row(TIV, f"Total intracranial volume ({name})", tiv, tiv_fraction=1.0))
     if subject.lesions is not None:
         found = row(LESIONS, "Lesion candidates", subject.lesions)
         number = count_lesions(masking.scatter(subject.lesions, subject.mask), unit)

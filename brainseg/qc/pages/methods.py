@@ -48,7 +48,8 @@ def paragraph(record: Mapping[str, Any]) -> str:
         f"The T1-weighted scan was segmented with {_software(record)}. "
         f"The brain mask came from {_route(record)}. {_contrasts(record)}"
         f"{_bias(record)} {_mixture(record)} {_fit(record)}; it {_ended(record)} after "
-        f"{record['n_iter']} iterations.{_neighbours(record)} {_labels(record['seed'])}"
+        f"{record['n_iter']} iterations.{_neighbours(record)} "
+        f"{_around(record)}{_labels(record['seed'])}"
     )
 
 
@@ -162,6 +163,18 @@ def _mixture(record: Mapping[str, Any]) -> str:
     return (
         f"A Gaussian mixture described the intensities inside the mask with {len(tissues)} {what} "
         f"({', '.join(tissues)})."
+    )
+
+
+def _around(record: Mapping[str, Any]) -> str:
+    """Tell of the tissues around the brain."""
+    if "head" not in record:
+        return ""
+    return (
+        "Around the brain mask a second Gaussian mixture, with several components a tissue, told "
+        "CSF, bone, soft tissue and air apart; its mixing weights in each voxel were a network's "
+        f"map of the head. It was fitted by expectation-maximisation ({DEMPSTER}) from K-means, a "
+        "Markov prior joined neighbours, and a clean-up gave the labels the topology of a head. "
     )
 
 

@@ -31,7 +31,7 @@ from brainseg.tissues.tables import THREE, Tissue
 SHORT = {
     "mask": "Mask", "background": "Air", "tissues": "Tissues", "three": "Borders",
     "probabilities": "Maps", "bias": "Bias", "correction": "Corrected",
-    "regions": "Regions", "lesions": "Lesions", "uncertainty": "Uncertainty",
+    "regions": "Regions", "head": "Head", "lesions": "Lesions", "uncertainty": "Uncertainty",
 }  # fmt: skip
 # NiiVue unpacks WebAssembly from its own text and, on the review server, reads the full-size files.
 NIIVUE_POLICY = " 'wasm-unsafe-eval'; connect-src 'self' data: blob:; worker-src blob:"
