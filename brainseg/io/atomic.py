@@ -23,6 +23,7 @@ from brainseg.io import signals
 LITTER_AGE_S = 600.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 # What a file system answers that has no such call: FUSE and some network file systems.
+_EXITING = 0x4  # PF_EXITING of Linux's include/linux/sched.h
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -180,8 +181,10 @@ def start_time(pid: int) -> str | None:
         return ""
     # The name of the program, in brackets, may hold spaces and brackets itself.
     fields = status.rpartition(")")[2].split()
-    # A zombie has died; nobody has looked at it yet.
-    return None if fields[0] in ("Z", "X") else fields[19]
+    # A zombie has died; nobody has looked at it yet. One that is exiting has closed its files, so
+    # others know that it is gone, and runs no more of its program.
+    gone = fields[0] in ("Z", "X") or int(fields[6]) & _EXITING
+    return None if gone else fields[19]
 
 
 def _start_time_elsewhere(pid: int) -> str | None:

@@ -41,6 +41,22 @@ def dead_pid() -> int:
     return process.pid
 
 
+def test_who_has_closed_its_files_is_dead_to_those_who_see_it() -> None:
+    # A cluster sees the closed connection of a killed worker before the worker is a zombie.
+    for _ in range(30):
+        process = subprocess.Popen(
+            [sys.executable, "-c", "held = bytearray(30_000_000); print(flush=True); input()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.kill()
+            assert process.stdout.read() == b""
+            assert atomic.start_time(process.pid) is None
+
+
 def test_a_lock_is_held_and_let_go_without_litter(path: Path) -> None:
     with hold(path):
         assert path.exists()
