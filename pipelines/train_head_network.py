@@ -273,7 +273,9 @@ def train(args: argparse.Namespace) -> None:
         t = time.time()
         sample = draw(heads, numbers, args.seed, step)
         making += time.time() - t
-        loss = loss_of(model(sample.image[None, None])[0], sample)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bfloat16):
+            logits = model(sample.image[None, None])[0]
+        loss = loss_of(logits.float(), sample)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -310,6 +312,7 @@ def main() -> None:
     add("--rate", type=float, default=1.5e-3)
     add("--threads", type=int, default=1)
     add("--seed", type=int, default=2026)
+    add("--bfloat16", action="store_true", help="convolve in bfloat16: half the time on many CPUs")
     add("--save", type=int, default=50)
     add("--validate", type=int, default=250)
     add("--start", type=Path, help="exported weights to begin with, instead of random ones")
