@@ -187,7 +187,7 @@ def segment_volume(
             brain = _without_missing(find_brain(volume, config, mask).within(finite), volume)
         _require_brain_size(volume, brain.mask)
         _require_whole_head(config, brain, seeds)
-        _require_values(masking.extract(volume.data, brain.mask), len(table))
+        require_values(masking.extract(volume.data, brain.mask), len(table))
         channels = {}
         for name, contrast in (contrasts or {}).items():
             with steps.step(f"Align {name}"):
@@ -207,7 +207,7 @@ def segment_volume(
         with steps.step("Tissues"):
             fit = _fit(volume, brain.mask, config, channels=channels, atlas=atlas, seeds=seeds)
         with steps.step("Compare"):
-            agreement = _compare(seen, doubt, volume, brain.mask, fit)
+            agreement = compare(seen, doubt, volume, brain.mask, fit.fractions)
         head = _around(volume, channels, brain.mask, fit, config, steps)
     return SegmentedVolume(
         volume,
@@ -287,15 +287,27 @@ def _fit(
     )
 
 
-def _compare(
-    seen: HeadMap | None, doubt: str, volume: Volume, mask: BoolArray, fit: TissueFit
+def compare(
+    seen: HeadMap | None, doubt: str, volume: Volume, mask: BoolArray, fractions: Array
 ) -> MapAgreement:
-    """Compare mask and tissues with the network's map of the head, or say why that cannot be."""
+    """Compare mask and tissues with the network's map of the head, or say why that cannot be.
+
+    Parameters
+    ----------
+    seen : HeadMap or None
+    doubt : str
+        Why there is no map.
+    volume : Volume
+        The scan that was looked at.
+    mask : ndarray of bool, shape (I, J, K)
+    fractions : ndarray, shape (n_mask, 3)
+        Share of CSF, GM and WM in each voxel.
+    """
     if seen is None:
         return MapAgreement({}, unknown=doubt)
     agreement = result_checks.compare_mask(seen, mask, volume.zooms)
     return agreement.with_tissues(
-        result_checks.compare_tissues(seen, mask, fit.fractions, volume.zooms)
+        result_checks.compare_tissues(seen, mask, fractions, volume.zooms)
     )
 
 
@@ -389,7 +401,19 @@ def _by(sides: Array) -> str:
     return " x ".join(f"{s:.3g}" for s in sides)
 
 
-def _require_values(values: Array, n_tissues: int) -> None:
+def require_values(values: Array, n_tissues: int) -> None:
+    """Refuse what holds fewer different values than there are tissues: a label map.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_mask,)
+        Intensities of the brain.
+    n_tissues : int
+
+    Raises
+    ------
+    DataError
+    """
     # The first thousand voxels settle it for any real scan.
     if np.unique(values[:1000]).size < n_tissues:
         distinct = np.unique(values).size

@@ -26,6 +26,7 @@ from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
 from brainseg.longitudinal.change import Change, changes
 from brainseg.longitudinal.person import Person, segment_person
+from brainseg.qc.measure.person import PersonSummary, quality_json, summarise
 from brainseg.tissues.tables import THREE
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ ENDING = re.compile(
     rf"(ses-[A-Za-z0-9+]+_)?space-{SPACE}_[A-Za-z0-9_-]+\.(nii\.gz|json|tsv)"
     rf"|ses-[A-Za-z0-9+]+_(label-[A-Z]+_)?desc-long_[A-Za-z]+\.(nii\.gz|json|tsv)"
     rf"|ses-[A-Za-z0-9+]+_from-T1w_to-{SPACE}_mode-image_xfm\.txt"
-    r"|long\.(tsv|json|html)"
+    r"|desc-quality_long\.json|long\.(tsv|json|html)"
 )
 
 
@@ -143,10 +144,11 @@ def plain_job(
 
 @dataclass(frozen=True, eq=False)
 class FinishedPerson:
-    """What became of a person: the joint segmentation, the changes, and the files written."""
+    """What became of a person: the joint segmentation, changes, verdict, and the files written."""
 
     person: Person
     changes: tuple[Change, ...]
+    measured: PersonSummary
     files: tuple[Path, ...]
 
 
@@ -199,13 +201,16 @@ def run_person(
         for warning in person.warnings:
             log.warning("%s: %s", job.name, warning)
         found = changes(job.labels, _volumes(person, len(scans)), job.years_since_first)
+        with steps.step("Measure"):
+            measured = summarise(job.labels, person, found)
         files = _outputs(job, scans, person)
+        files["desc-quality_long.json"] = quality_json(measured).encode
         record = _record(job, scans, person, config, timed=timed)
         if report:
             from brainseg.qc.pages import person as page
 
             with steps.step("Report"):
-                html = page.page(job.name, job.labels, person, found, record)
+                html = page.page(job.name, measured, person, found, record)
             files["long.html"] = html.encode
         files["long.tsv"] = _table(found).encode
         files["long.json"] = derivatives.to_json(record).encode
@@ -214,7 +219,8 @@ def run_person(
             describe(target.root)
             named = {target.path(ending).name: encode for ending, encode in files.items()}
             staging.exchange(target.record, target.prefix, named, former, threads=config.threads)
-    return FinishedPerson(person, tuple(found), tuple(target.folder / name for name in named))
+    files_written = tuple(target.folder / name for name in named)
+    return FinishedPerson(person, tuple(found), measured, files_written)
 
 
 def _require_free(job: PersonJob, *, force: bool) -> list[str]:

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from brainseg.cli.main import main
 from brainseg.config import SegmentConfig
-from brainseg.errors import BrainsegError, CannotCreateError, DataError, UsageError
+from brainseg.errors import BrainsegError, CannotCreateError, DataError, UsageError, VerdictError
 from brainseg.evaluation.phantom import make_phantom
 from brainseg.longitudinal.change import REPEATABILITY, changes
 from brainseg.run_person import FinishedPerson, plain_job, run_person
@@ -103,6 +103,41 @@ def test_the_record_and_the_page_name_no_folder(
     assert escape(paragraph) in page
     for text in (page, json.dumps(record)):
         assert str(visits[0].parent) not in text
+
+
+def test_the_person_is_judged(finished: FinishedPerson) -> None:
+    folder = finished.files[0].parent
+    quality = json.loads((folder / "sub-07_desc-quality_long.json").read_text())
+    verdict = finished.measured.verdict
+    assert quality["verdict"] == verdict.level
+    assert quality["reasons"] == [c.reason for c in verdict.checks if c.level != "pass"]
+    assert set(quality["visits"]) == {"ses-a", "ses-b"}
+    for visit in quality["visits"].values():
+        # The mask, which the visits share, and each one's tissues were compared with the map.
+        assert visit["map_inward_mm"] == quality["visits"]["ses-a"]["map_inward_mm"]
+        assert 0 < visit["map_gm"] <= 1
+    page = (folder / "sub-07_long.html").read_text()
+    assert f'<span class="badge {verdict.level}">' in page
+    for check in verdict.checks:
+        assert escape(check.reason) in page
+
+
+def test_a_mask_that_lost_a_part_of_the_brain_fails(
+    visits: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = []
+    for path in visits:
+        image = nib.as_closest_canonical(nib.load(path))
+        data = np.asarray(image.dataobj).copy()
+        bare = ndimage.binary_erosion(data > 0, iterations=8)
+        bare[bare.shape[0] // 2 :] = False
+        cut.append(tmp_path / path.name)
+        nib.save(nib.Nifti1Image(data * bare, image.affine), cut[-1])
+    asked = ["long", *map(str, cut), "-o", str(tmp_path / "out"), "--mask", "none"]
+    asked += ["--tissues", "three", "--no-report"]
+    assert main([*asked, "--fail-on-verdict"]) == VerdictError.exit_code
+    assert "sub-07: Fail: " in caplog.text
+    assert main([*asked, "--force"]) == 0
 
 
 def test_a_result_is_not_overwritten_unasked(finished: FinishedPerson, visits: list[Path]) -> None:

@@ -14,7 +14,9 @@ from brainseg.batch.discovery import Found
 from brainseg.batch.study import uri
 from brainseg.batch.work import Outcome, Task, process
 from brainseg.config import SegmentConfig
+from brainseg.errors import DataError
 from brainseg.io import atomic
+from brainseg.qc.measure import schema
 from brainseg.run_person import PersonJob, person_target, run_person
 
 log = logging.getLogger(__name__)
@@ -146,13 +148,24 @@ def write_table(out: Path) -> list[Path]:
     lines: list[str] = []
     for path in sorted(out.glob("sub-*/sub-*_long.tsv")):
         header, *rows = path.read_text(encoding="utf-8").splitlines()
-        lines = lines or [f"participant_id\t{header}"]
-        lines += [f"{path.parent.name}\t{row}" for row in rows]
+        lines = lines or [f"participant_id\t{header}\tverdict"]
+        verdict = _verdict(
+            path.with_name(path.name.replace("_long.tsv", "_desc-quality_long.json"))
+        )
+        lines += [f"{path.parent.name}\t{row}\t{verdict}" for row in rows]
     if not lines:
         return []
     table = out / "group_long.tsv"
     atomic.write_text(table, "\n".join(lines) + "\n")
     return [table]
+
+
+def _verdict(path: Path) -> str:
+    try:
+        return str(schema.read_quality(path)["verdict"])
+    except (OSError, DataError) as error:
+        log.debug("%s: has no verdict (%s)", path.name, error)
+        return "n/a"
 
 
 def work(task: Task) -> Outcome:

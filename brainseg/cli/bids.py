@@ -125,7 +125,7 @@ def _participant(args: argparse.Namespace) -> int:
     check_engine(args)
     if args.cohort_model:
         raise UsageError("--cohort-model: belongs to the group level")
-    others = ("report_only", "contrasts", "cohort_prior", "fail_on_verdict", "uncompressed")
+    others = ("report_only", "contrasts", "cohort_prior", "uncompressed")
     if args.longitudinal and any(getattr(args, name) for name in others):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         raise UsageError(f"--longitudinal: goes with none of {options}")

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brainseg.cli.flags import FlagFormatter, in_flags
 from brainseg.errors import (
@@ -19,7 +20,12 @@ from brainseg.errors import (
     OutputError,
     TemporaryError,
     UsageError,
+    VerdictError,
 )
+from brainseg.qc.measure.levels import FAIL, PASS
+
+if TYPE_CHECKING:
+    from brainseg.qc.measure.verdict import Verdict
 
 log = logging.getLogger("brainseg")
 
@@ -148,3 +154,10 @@ def explain(error: Exception) -> BrainsegError:
         f"unforeseen {type(error).__name__}; this is a fault of brainseg. Run it again with "
         "--verbose and report what that prints"
     )
+
+
+def conclude(name: str, verdict: Verdict, out: Path) -> int:
+    """Say how a scan ended, its verdict included; return the exit code that the verdict has."""
+    level = logging.INFO if verdict.level == PASS else logging.WARNING
+    log.log(level, "%s: %s (see %s)", name, verdict.in_words(), out)
+    return VerdictError.exit_code if verdict.level == FAIL else 0

@@ -54,6 +54,11 @@ def add_long(commands: Commands) -> None:
         help="auto extracts the brain; none: the scans are stripped already",
     )
     parser.add_argument("--force", action="store_true", help="overwrite earlier results")
+    parser.add_argument(
+        "--fail-on-verdict",
+        action="store_true",
+        help="end with exit code 19 where the automatic checks say Fail",
+    )
     add_segment_options(parser)
     add_threads(parser)
 
@@ -79,4 +84,7 @@ def _long(args: argparse.Namespace) -> int:
                 "%s, ses-%s: %s %.1f mL, %+.2f %%",
                 job.name, change.session, change.tissue, change.volume_ml, change.change_percent,
             )  # fmt: skip
+    code = door.conclude(job.name, finished.measured.verdict, args.out)
+    if args.fail_on_verdict:
+        codes.append(code)
     return codes[0] if codes else 0

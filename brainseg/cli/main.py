@@ -27,8 +27,7 @@ from brainseg.cli.options import (
     segment_config,
     whole,
 )
-from brainseg.errors import TemporaryError, UsageError, VerdictError
-from brainseg.qc.measure.levels import FAIL, PASS
+from brainseg.errors import TemporaryError, UsageError
 
 if TYPE_CHECKING:
     from brainseg.run import Finished, Job
@@ -246,10 +245,7 @@ def _conclude(name: str, finished: Finished | None, out: Path) -> int:
     if finished is None:
         log.info("%s: page made again, see %s", name, out)
         return 0
-    verdict = finished.measured.verdict
-    level = logging.INFO if verdict.level == PASS else logging.WARNING
-    log.log(level, "%s: %s (see %s)", name, verdict.in_words(), out)
-    return VerdictError.exit_code if verdict.level == FAIL else 0
+    return door.conclude(name, finished.measured.verdict, out)
 
 
 def _with_memory(error: Exception, job: Job) -> Exception:

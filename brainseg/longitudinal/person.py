@@ -16,7 +16,9 @@ from brainseg.alignment.sessions import Session, align_sessions, canonical_order
 from brainseg.anatomy import map_checks
 from brainseg.anatomy.brain import Extraction
 from brainseg.anatomy.prior import spatial_prior
+from brainseg.anatomy.result_checks import MapAgreement
 from brainseg.config import SegmentConfig
+from brainseg.core.masking import extract
 from brainseg.core.steps import Steps
 from brainseg.core.volume import BoolArray, Volume
 from brainseg.errors import DataError, UsageError
@@ -27,7 +29,7 @@ from brainseg.longitudinal.matching import (
     mean_image,
     slice_gains,
 )
-from brainseg.pipeline import find_brain
+from brainseg.pipeline import compare, find_brain, require_values
 from brainseg.tissues import tables
 from brainseg.tissues.fit import ANATOMY
 from brainseg.tissues.tables import TissueTable
@@ -58,6 +60,9 @@ class Person:
         Each session resampled once, with its gain and differential bias field removed.
     table : TissueTable
     fit : JointFit
+    agreements : tuple of MapAgreement
+        How far the mask, and the tissues of each session, agree with the head network's map of
+        the mean.
     seconds : Mapping
         Seconds by step.
     """
@@ -69,6 +74,7 @@ class Person:
     sessions: tuple[NDArray[np.float32], ...]
     table: TissueTable
     fit: JointFit
+    agreements: tuple[MapAgreement, ...]
     seconds: Mapping[str, float]
 
     @property
@@ -135,6 +141,9 @@ def segment_person(
         with steps.step("Brains"):
             config_ = _rough(config)
             found = [find_brain(v, config_, None) for v in volumes]
+        for volume, brain in zip(volumes, found, strict=True):
+            # Before they are resampled: interpolation makes many values of a few.
+            require_values(extract(volume.data, brain.mask), len(tables.table(config.tissues)))
         visits = [
             Session(volume, brain.within(measured).mask)
             for volume, brain, measured in zip(volumes, found, finite, strict=True)
@@ -177,6 +186,8 @@ def _segment(
     with steps.step("Tissues"):
         options = JointOptions(table, config.bias != "none", config.smooth, config.threads)
         fit = fit_sessions(aligned, brain.mask, mean.zooms, atlas, options)
+    with steps.step("Compare"):
+        agreements = [compare(seen, doubt, mean, brain.mask, v.fractions) for v in fit.voxels]
     return Person(
         space=space,
         likeness=alike,
@@ -185,6 +196,7 @@ def _segment(
         sessions=tuple(aligned),
         table=table,
         fit=fit,
+        agreements=tuple(agreements),
         seconds=dict(steps.seconds),
     )
 
@@ -298,6 +310,7 @@ def _restored(person: Person, order: Sequence[int]) -> Person:
         person,
         space=replace(space, poses=back(space.poses)),
         sessions=back(person.sessions),
+        agreements=back(person.agreements),
         fit=replace(
             fit,
             voxels=back(fit.voxels),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from brainseg.batch.discovery import Filters, find_scans
 from brainseg.batch.ledger import Ledger
 from brainseg.batch.people import people, read_times
 from brainseg.cli.main import main
-from brainseg.errors import UsageError
+from brainseg.errors import UsageError, VerdictError
 
 NAMES = [
     "sub-01_ses-a_T1w.nii.gz",
@@ -93,6 +94,11 @@ def test_a_study_over_time_is_done_and_resumed(heads: Path, tmp_path: Path) -> N
     with (out / "group_long.tsv").open() as stream:
         gathered = list(csv.DictReader(stream, delimiter="\t"))
     assert [row["participant_id"] for row in gathered] == ["sub-02"] * len(rows)
+    quality = json.loads((out / "sub-02" / "sub-02_desc-quality_long.json").read_text())
+    assert {row["verdict"] for row in gathered} == {quality["verdict"]}
+    # a person's verdict is read as a scan's is
+    failed = VerdictError.exit_code if quality["verdict"] == "fail" else 0
+    assert main([*asked, "--fail-on-verdict"]) == failed
     assert not (out / "group_T1w.tsv").exists()
 
 

@@ -88,6 +88,12 @@ def test_options_of_single_scans_are_refused(config: SegmentConfig, word: str) -
         segment_person([head(), again()], config)
 
 
+def test_a_label_map_is_no_visit() -> None:
+    labels = head().with_data(np.digitize(head().data, [50, 300, 600]).astype(np.float32))
+    with pytest.raises(DataError, match="label map"):
+        segment_person([head(), labels], SegmentConfig(mask="none", tissues="six"))
+
+
 def test_one_session_is_no_comparison() -> None:
     with pytest.raises(UsageError, match="two or more"):
         segment_person([head()], CONFIG)

@@ -191,7 +191,8 @@ def efc(data: Array) -> float | None:
         return None
     x = x / x.max()  # squares of 1e30 are beyond single precision, and only shares count
     energy = math.sqrt(float(np.dot(x, x)))
-    share = x[x > 0] / np.float32(energy)
+    share = x / np.float32(energy)
+    share = share[share > 0]  # the smallest numbers become 0, and 0 log 0 is 0
     entropy = float((share * np.log(share)).sum(dtype=np.float64))
     n = int(x.size)
     largest = n * (1.0 / math.sqrt(n)) * math.log(1.0 / math.sqrt(n))

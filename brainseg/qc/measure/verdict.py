@@ -115,11 +115,13 @@ RANGES = (
           high="was a part of the head cut off?"),
     Range("head_turn", "The head resembles the atlas better turned or mirrored (by {:.2f})",
           (-INF, 0.08), high="are the axes in the header right?"),
-    # 34 scans of 22 people have 0.72 to 0.89, and 0.80 to 1.01.
+    # 34 scans of 22 people have 0.72 to 0.89, and 0.80 to 1.01; half a brain has 0.36 and 1.61.
     Range("brain_width", "The brain is {:.2f} times as wide as it is long", (0.63, 1.0),
+          (0.45, 1.45),
           low="are the voxel sizes in the header right?",
           high="are the voxel sizes in the header right?"),
     Range("brain_height", "The brain's height is {:.2f} of its width and length", (0.74, 1.13),
+          (0.5, 1.55),
           low="are the voxel sizes in the header right, is all of it in view?",
           high="are the voxel sizes in the header right?"),
     Range("sides_gm_wm", "Grey or white matter differs by {:.0%} between left and right",

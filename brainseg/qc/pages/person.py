@@ -18,6 +18,9 @@ from brainseg.longitudinal.person import Person
 from brainseg.qc.draw import pictures
 from brainseg.qc.draw.charts import BOTTOM, LEFT, RIGHT, TOP, Frame, svg
 from brainseg.qc.draw.mosaic import AXIAL, CORONAL, SAGITTAL, section
+from brainseg.qc.measure.levels import SYMBOLS
+from brainseg.qc.measure.person import PersonSummary
+from brainseg.qc.measure.verdict import Verdict
 from brainseg.qc.pages import citation, methods
 from brainseg.qc.templating import render, styles
 from brainseg.tissues.tables import THREE
@@ -57,7 +60,9 @@ class Page:
         Abbreviation of each tissue to its name in words.
     likeness : float
         Of the aligned visits.
-    warnings : tuple of str
+    verdict : Verdict
+    symbols : dict
+        Level of a check to its sign.
     methods, bibtex : str
         What was done, and what to cite.
     """
@@ -69,14 +74,15 @@ class Page:
     rows: Sequence[Change]
     names: dict[str, str]
     likeness: float
-    warnings: tuple[str, ...]
+    verdict: Verdict
+    symbols: dict[str, str]
     methods: str
     bibtex: str
 
 
 def page(
     name: str,
-    labels: Sequence[str],
+    measured: PersonSummary,
     person: Person,
     found: Sequence[Change],
     record: Mapping[str, Any],
@@ -87,8 +93,7 @@ def page(
     ----------
     name : str
         How files call the person.
-    labels : sequence of str
-        Of the visits, the first one first.
+    measured : PersonSummary
     person : Person
     found : sequence of Change
     record : Mapping
@@ -103,7 +108,7 @@ def page(
     high = float(np.percentile(person.mean.data[person.mask], 99.5))
     first = person.fit.voxels[0].fractions[:, 0]
     visits = []
-    for s, label in enumerate(labels):
+    for s, label in enumerate(measured.labels):
         fluid = masking.scatter(person.fit.voxels[s].fractions[:, 0] - first, person.mask)
         visits.append(
             Visit(
@@ -125,7 +130,8 @@ def page(
             rows=found,
             names=names,
             likeness=person.likeness,
-            warnings=person.warnings,
+            verdict=measured.verdict,
+            symbols=SYMBOLS,
             methods=methods.paragraph(record),
             bibtex=citation.texts([record])[1],
         ),
