@@ -1,16 +1,18 @@
 """The figures of the site's evidence page, step by step; what is done is kept.
 
-    python pipelines/evaluate_all.py --peers PEERS/bin/python      # do what is missing
+    python pipelines/evaluate_all.py --peers PEERS/bin/python ...  # do what is missing
     python pipelines/evaluate_all.py --gather                      # write docs/evidence only
     python pipelines/evaluate_all.py --list                        # say what is done
 
 A step is one tool on one scan. Its result is a small JSON in ``build/evidence``; remove it (or give
 ``--again``) to do the step anew. `--gather` writes ``docs/evidence/figures.csv`` with a row for
-every figure, "not measured" ones included, and the machine in ``docs/evidence/about.json``. The
+every figure, "not measured" ones included, and the machine in ``docs/evidence/about.json``. A
+figure whose step was not done in this checkout keeps the value and the date that the table has. The
 page and the README's figures are made from these two (`pipelines/evidence_page.py`).
 
-Other tools live in an environment of their own (`pipelines/evaluation_peers.py`). Everything runs
-on one thread, and costs are seconds of processor time, so that a busy machine changes little.
+Other tools live in environments of their own (`pipelines/evaluation_peers.py`); ``--peers`` takes
+a Python for each. Everything runs on one thread, and costs are seconds of processor time, so that
+a busy machine changes little.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from typing import Any
 
 import benchmark_extraction
 import evaluate_accuracy
+import evaluation_peers
 import evidence_page
 import nibabel as nib
 import numpy as np
@@ -41,18 +44,26 @@ from threadpoolctl import threadpool_limits
 
 import brainseg
 from brainseg.anatomy.brain import extract_brain
+from brainseg.config import SegmentConfig
 from brainseg.core.masking import bounding_box
 from brainseg.core.metrics import dice
-from brainseg.core.volume import Volume
+from brainseg.core.volume import BoolArray, Volume
 from brainseg.errors import BrainsegError
 from brainseg.evaluation.comparison import compare_files
 from brainseg.io import nifti
+from brainseg.longitudinal.person import segment_person
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = ROOT / "build" / "evidence"
 PAGE = ROOT / "docs" / "evidence"
-COLUMNS = ("area", "data", "subject", "tool", "measure", "value")
-PEERS = {"ants": "ANTs N4 + Atropos", "dipy": "dipy HMRF", "sklearn": "scikit-learn mixture"}
+COLUMNS = ("area", "data", "subject", "tool", "measure", "value", "date")
+PEERS = {
+    "ants": "ANTs N4 + Atropos",
+    "dipy": "dipy HMRF",
+    "sklearn": "scikit-learn mixture",
+    "deepbet": "deepbet",
+    "samseg": "SAMSEG",
+}
 OURS: dict[str, dict[str, Any]] = {
     "brainseg": {"table": "six"},
     "brainseg, plain mixture": {
@@ -62,10 +73,23 @@ OURS: dict[str, dict[str, Any]] = {
         "smooth": 0.0,
     },
 }
+TOGETHER = "brainseg long"
 HEADS = tuple(f"nc0{n}" for n in range(1, 7))
-SPOILED = ("noise 9 %", "bias 60 %", "rotated 20 about x", "voxels 3 mm", "top 25 mm cropped")
+SPOILED = (
+    "noise 9 %",
+    "bias 60 %",
+    "rotated 20 about x",
+    "rotated 20 about y",
+    "rotated 20 about z",
+    "voxels 3 mm",
+    "top 25 mm cropped",
+    "bottom 30 mm cropped",
+)
+OWN = "seg-six_desc-posterior_dseg"
 REGIONS = ("CGM", "CWM", "SGM", "BS", "CBM")
 Figures = dict[str, float]
+CLEAN: dict[tuple[str, str], BoolArray] = {}
+"""Masks of clean scans by scan and route, which every way of spoiling is compared with."""
 
 
 @dataclass(frozen=True)
@@ -150,30 +174,57 @@ def peer(args: argparse.Namespace, *, name: str, tool: str) -> Figures:
         affine = np.diag([*known.volume.zooms, 1.0])
         nib.save(nib.Nifti1Image(known.volume.data[box].astype(np.float32), affine), paths[0])
         nib.save(nib.Nifti1Image(known.mask[box].astype(np.uint8), affine), paths[1])
-        told = json.loads(call_peer(args, tool, *paths).splitlines()[-1])
+        told = call_peer(args, tool, *paths)
         labels = np.zeros(known.mask.shape, np.uint8)
         labels[box] = np.asarray(nib.load(paths[2]).dataobj)
     found = labels[known.mask]
     voxel_ml = known.volume.voxel_volume
     sums = {t: float((found == k).sum()) * voxel_ml for k, t in ((1, "CSF"), (2, "GM"), (3, "WM"))}
-    cost = {"processor seconds": told["seconds"], "peak memory (GB)": told["gigabytes"]}
-    return dices(known.score(found)) | volumes(sums) | cost
+    return dices(known.score(found)) | volumes(sums) | told
 
 
-def call_peer(args: argparse.Namespace, tool: str, *paths: Path) -> str:
-    """Run another tool in its own environment and return what it printed."""
+def call_peer(args: argparse.Namespace, tool: str, *paths: Path) -> Figures:
+    """Run another tool in its own environment and return its cost."""
+    package = evaluation_peers.TOOLS[tool][1]
+    python = next((p for p in args.peers if package in versions_in(p)), None)
+    if python is None:
+        raise ImportError(f"none of the environments of --peers has {package}")
     script = Path(__file__).with_name("evaluation_peers.py")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
-        [args.peers, str(script), tool, *map(str, paths)],
-        capture_output=True, text=True, check=True, env=environment | one_thread(),
+        [python, str(script), tool, *map(str, paths)],
+        capture_output=True, text=True, check=False, env=foreign() | one_thread(),
     )  # fmt: skip
-    return done.stdout
+    if done.returncode:
+        raise OSError(f"{tool} ended with {done.returncode}: {done.stderr[-400:]}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    return {"processor seconds": told["seconds"], "peak memory (GB)": told["gigabytes"]}
+
+
+def foreign() -> dict[str, str]:
+    """Environment for another Python."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+
+@functools.cache
+def versions_in(python: str) -> dict[str, str]:
+    """Return the versions of the tools that an environment has."""
+    code = ("import json; from importlib.metadata import distributions as d; "
+            "print(json.dumps({i.name.lower(): i.version for i in d()}))")  # fmt: skip
+    done = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True, env=foreign()
+    )
+    found = json.loads(done.stdout)
+    return {n: found[n] for _, n in evaluation_peers.TOOLS.values() if n in found}
 
 
 def dices(found: Figures) -> Figures:
     """Name scores as the page does."""
     return {f"Dice {name}": score for name, score in found.items()}
+
+
+def key_of(tool: str) -> str:
+    """Return how the command line of `evaluation_peers.py` calls a tool."""
+    return next(key for key, shown in PEERS.items() if shown == tool)
 
 
 def volumes(found: Figures) -> Figures:
@@ -187,24 +238,36 @@ def volumes(found: Figures) -> Figures:
 def extraction(args: argparse.Namespace, *, name: str, route: str) -> Figures:
     """Compare a brain mask with one of other origin."""
     scan, truth = benchmark_extraction.REFERENCES[name]
-    volume = benchmark_extraction.load(args.data, scan)
     mask = benchmark_extraction.load(args.data, truth).data > 0
-    return {"Dice": dice(extract_brain(volume, route=route).mask, mask)}
+    found = brain(args, benchmark_extraction.load(args.data, scan), route)
+    return {"Dice": dice(found, mask)}
 
 
-def anatomy(args: argparse.Namespace, *, name: str) -> Figures:
-    """Compare the six tissues of a whole head with an automatic parcellation."""
+def brain(args: argparse.Namespace, volume: Volume, route: str) -> BoolArray:
+    """Return the brain mask of a head, by a route of ours or by deepbet."""
+    if route != "deepbet":
+        return extract_brain(volume, route=route).mask
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = [Path(scratch) / f"{part}.nii.gz" for part in ("scan", "none", "mask")]
+        nib.save(nib.Nifti1Image(volume.data.astype(np.float32), volume.affine), paths[0])
+        call_peer(args, route, *paths)
+        return np.asarray(nib.load(paths[2]).dataobj) > 0
+
+
+def anatomy(args: argparse.Namespace, *, name: str, tool: str) -> Figures:
+    """Compare the regions of a whole head with an automatic parcellation."""
     folder = args.data / "anatomy"
     with tempfile.TemporaryDirectory() as scratch:
-        brainseg.segment(folder / f"{name}_T1w.nii.gz").save(scratch, report=False)
-        found = compare_files(
-            Path(scratch) / f"{name}_seg-six_desc-posterior_dseg.nii.gz",
-            folder / f"{name}_muse.nii.gz",
-            None,
-            schemes=(None, "muse"),
-            tolerance_mm=1.0,
-        )
-    return {f"Dice {row.name}": row.dice for row in found.rows}
+        if tool == "samseg":
+            found, scheme = Path(scratch) / "labels.nii.gz", "freesurfer"
+            cost = call_peer(args, tool, folder / f"{name}_T1w.nii.gz", Path("none"), found)
+        else:
+            brainseg.segment(folder / f"{name}_T1w.nii.gz").save(scratch, report=False)
+            found, scheme, cost = Path(scratch) / f"{name}_{OWN}.nii.gz", None, {}
+        rows = compare_files(
+            found, folder / f"{name}_muse.nii.gz", None, schemes=(scheme, "muse"), tolerance_mm=1.0
+        ).rows
+    return {f"Dice {row.name}": row.dice for row in rows} | cost
 
 
 def repeat(args: argparse.Namespace, *, tool: str) -> Figures:
@@ -215,9 +278,13 @@ def repeat(args: argparse.Namespace, *, tool: str) -> Figures:
             {t: float((c.truth == k).sum()) * c.volume.voxel_volume for t, k in c.names.items()}
             for c in pair
         )
+    elif tool == TOGETHER:
+        volumes_ = [case(args.data, n).volume for n in ("1003", "1003 visit 2")]
+        person = segment_person(volumes_, SegmentConfig())
+        first, second = person.volumes_ml(0), person.volumes_ml(1)
     else:
         run = ours if tool in OURS else peer
-        key = tool if tool in OURS else next(k for k, v in PEERS.items() if v == tool)
+        key = tool if tool in OURS else key_of(tool)
         first, second = (
             {t: found[f"mL {t}"] for t in ("GM", "WM")}
             for found in (run(args, name=n, tool=key) for n in ("1003", "1003 visit 2"))
@@ -226,14 +293,17 @@ def repeat(args: argparse.Namespace, *, tool: str) -> Figures:
     return {f"difference of {t} (%)": 100 * abs(first[t] - second[t]) / mean[t] for t in mean}
 
 
-def robustness(args: argparse.Namespace, *, name: str, what: str) -> Figures:
+def robustness(args: argparse.Namespace, *, name: str, what: str, route: str) -> Figures:
     """Compare the mask of a spoiled scan with that of the clean one."""
     volume = half(benchmark_extraction.load(args.data, name))
-    clean = extract_brain(volume, route="fused").mask
+    key = (name, route)
+    if key not in CLEAN:
+        CLEAN[key] = brain(args, volume, route)
+    clean = CLEAN[key]
     for spoiling, (spoiled, carry) in benchmark_extraction.spoil(volume, clean):
         if spoiling == what:
             try:
-                found = extract_brain(spoiled, route="fused").mask
+                found = brain(args, spoiled, route)
             except BrainsegError:
                 return {"Dice": 0.0}
             return {"Dice": dice(found, carry(clean))}
@@ -262,6 +332,16 @@ def cost(args: argparse.Namespace, *, name: str) -> Figures:
         "processor seconds": used.ru_utime + used.ru_stime,
         "peak memory (GB)": used.ru_maxrss / 1e6,
     }
+
+
+def cost_of_labels(args: argparse.Namespace, *, name: str, tool: str) -> Figures:
+    """Cost of another tool's regions, which the step of the anatomy has measured."""
+    step = next(s for s in plan() if s.area == "anatomy" and s.subject == name
+                and s.tool == PEERS[tool])  # fmt: skip
+    if not step.file.exists():
+        raise OSError(f"{step.file.stem} is not done yet")
+    found: Figures = json.loads(step.file.read_text())
+    return found
 
 
 def one_thread() -> dict[str, str]:
@@ -293,29 +373,39 @@ def plan() -> Iterator[Step]:
         for data, name, measures in sets:
             run = partial(peer, name=name, tool=key)
             yield Step("tissues", data, name, PEERS[key], measures, run)
-    for name in HEADS:
-        measures = tuple(f"Dice {r}" for r in REGIONS)
-        yield Step("anatomy", "NiChart", name, "brainseg", measures, partial(anatomy, name=name))
+    for tool in ("brainseg", PEERS["samseg"]):
+        for name in HEADS:
+            run = partial(anatomy, name=name, tool=tool if tool == "brainseg" else key_of(tool))
+            measures = tuple(f"Dice {r}" for r in REGIONS)
+            yield Step("anatomy", "NiChart", name, tool, measures, run)
     whole = [n for n in benchmark_extraction.REFERENCES if not n.startswith("stripped")]
     for route in ("fused", "network", "atlas", "deepbet"):
         tool = "brainseg" if route == "fused" else f"{route} alone"
-        for name in whole:
+        # deepbet was made for T1w scans; other contrasts are not for it.
+        for name in whole if route != "deepbet" else [n for n in whole if "T1" in n]:
             data = "colin27" if name.startswith("colin") else "MS patients"
             run = partial(extraction, name=name, route=route)
             yield Step("brain mask", data, name, tool.replace("deepbet alone", "deepbet"),
                        ("Dice",), run)  # fmt: skip
     differences = ("difference of GM (%)", "difference of WM (%)")
-    for tool in ("manual labels", "brainseg", PEERS["ants"], PEERS["dipy"]):
+    others = (PEERS["sklearn"], PEERS["ants"], PEERS["dipy"])
+    for tool in ("manual labels", TOGETHER, "brainseg", *others):
         run = partial(repeat, tool=tool)
         yield Step("two visits", "OASIS", "1003", tool, differences, run)
-    yield Step("cost", "OpenfMRI ds011", "sub-01", "brainseg run, with report",
-               ("processor seconds", "peak memory (GB)"),
-               partial(cost, name="heads/lhdata_sub-01_T1w"))  # fmt: skip
-    for what in SPOILED:
-        for name in benchmark_extraction.HEADS[:3]:
-            subject = f"{Path(name).name.split('_')[1]}, {what}"
-            run = partial(robustness, name=name, what=what)
-            yield Step("robustness", "OpenfMRI ds011", subject, "brainseg", ("Dice",), run)
+    spent = ("processor seconds", "peak memory (GB)")
+    for data, subject, name, tool in (
+        ("OpenfMRI ds011", "sub-01", "heads/lhdata_sub-01_T1w", "brainseg run, with report"),
+        ("NiChart", "nc01", "anatomy/nc01_T1w", "brainseg run, head of 2 mm"),
+    ):
+        yield Step("cost", data, subject, tool, spent, partial(cost, name=name))
+    run = partial(cost_of_labels, name="nc01", tool="samseg")
+    yield Step("cost", "NiChart", "nc01", f"{PEERS['samseg']}, the same head", spent, run)
+    for tool, route in (("brainseg", "fused"), ("deepbet", "deepbet")):
+        for what in SPOILED:
+            for name in benchmark_extraction.HEADS[:3]:
+                subject = f"{Path(name).name.split('_')[1]}, {what}"
+                run = partial(robustness, name=name, what=what, route=route)
+                yield Step("robustness", "OpenfMRI ds011", subject, tool, ("Dice",), run)
 
 
 def do(step: Step, args: argparse.Namespace) -> None:
@@ -323,7 +413,10 @@ def do(step: Step, args: argparse.Namespace) -> None:
     try:
         with threadpool_limits(1):
             figures = step.run(args)
-    except (BrainsegError, subprocess.CalledProcessError, ImportError, OSError) as error:
+    except ImportError as error:
+        print(f"{step.file.stem}: left out, {error}", file=sys.stderr, flush=True)
+        return
+    except (BrainsegError, OSError) as error:
         print(f"{step.file.stem}: {str(error)[:200]}", file=sys.stderr, flush=True)
         return
     text = json.dumps({k: round(float(v), 5) for k, v in figures.items()}, indent=1)
@@ -336,21 +429,28 @@ def do(step: Step, args: argparse.Namespace) -> None:
 def gather(args: argparse.Namespace) -> None:
     """Write the table and the description of the machine that the page is made from."""
     PAGE.mkdir(parents=True, exist_ok=True)
+    known = {f.place: (f.value, f.date) for f in evidence_page.read(PAGE)}
+    rows = []
+    for step in plan():
+        there = step.file.exists()
+        found = json.loads(step.file.read_text()) if there else {}
+        date = datetime.fromtimestamp(step.file.stat().st_mtime, UTC).date() if there else ""
+        for measure in step.measures:
+            place = (step.area, step.data, step.subject, step.tool, measure)
+            value, told = (found.get(measure), date) if there else known.get(place, (None, ""))
+            rows.append(
+                (*place, *(("not measured", "") if value is None else (f"{value:.4g}", told)))
+            )
     with (PAGE / "figures.csv").open("w", newline="") as stream:
-        out = csv.writer(stream, lineterminator="\n")
-        out.writerow(COLUMNS)
-        for step in plan():
-            found = json.loads(step.file.read_text()) if step.file.exists() else {}
-            for measure in step.measures:
-                value = found.get(measure)
-                shown = "not measured" if value is None else f"{value:.4g}"
-                out.writerow((step.area, step.data, step.subject, step.tool, measure, shown))
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
+    peers = evidence_page.about(PAGE)["peers"]
+    for python in reversed(args.peers):  # the first one that has a tool runs it
+        peers |= versions_in(python)
     about = {
-        "date": datetime.now(UTC).date().isoformat(),
         "brainseg": brainseg.__version__,
         "python": platform.python_version(),
         "processor": processor(),
-        "peers": peer_versions(args),
+        "peers": peers,
     }
     (PAGE / "about.json").write_text(json.dumps(about, indent=1) + "\n")
     evidence_page.renew_readme(ROOT / "README.md", evidence_page.read(PAGE))
@@ -365,24 +465,13 @@ def processor() -> str:
     return next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "unknown")
 
 
-def peer_versions(args: argparse.Namespace) -> dict[str, str]:
-    """Ask the peers' environment for the versions in it."""
-    names = ["antspyx", "dipy", "scikit-learn"]
-    code = ("import json, sys; from importlib.metadata import version as v; "
-            "print(json.dumps({n: v(n) for n in sys.argv[1:]}))")  # fmt: skip
-    if args.peers is None:
-        return {}
-    done = subprocess.run([args.peers, "-c", code, *names], capture_output=True, text=True)
-    told: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
-    return told
-
-
 def main() -> None:
     """Do the steps that are missing, then gather."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    add("--peers", help="a Python that has the other tools; without it their steps are left out")
+    add("--peers", nargs="+", default=[], metavar="PYTHON",
+        help="Pythons that have the other tools; a tool that none has is left out")  # fmt: skip
     add("--area", nargs="+", help="only these: tissues, anatomy, 'brain mask', ...")
     add("--tool", nargs="+", help="only these")
     add("--again", action="store_true", help="do steps anew whose result is there")
@@ -397,8 +486,7 @@ def main() -> None:
             print("done" if step.file.exists() else "    ", step.file.stem)
         return
     for step in () if args.gather else wanted:
-        foreign = step.tool in PEERS.values()
-        if (args.again or not step.file.exists()) and not (foreign and args.peers is None):
+        if args.again or not step.file.exists():
             do(step, args)
     gather(args)
 

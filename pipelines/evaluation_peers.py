@@ -1,15 +1,19 @@
-"""What other tools make of a masked T1w scan: CSF, grey and white matter, for `evaluate_all.py`.
+"""What other tools make of a T1w scan, for `evaluate_all.py`.
 
     PEERS/bin/python pipelines/evaluation_peers.py ants scan.nii.gz mask.nii.gz labels.nii.gz
 
-Runs in an environment of its own, which holds the tools and not brainseg:
+Runs in environments of their own, which hold the tools and not brainseg. Two of the tools bring
+libraries that do not go with those of the others:
 
     python3 -m venv PEERS && PEERS/bin/pip install antspyx dipy scikit-learn nibabel
+    python3 -m venv DEEPBET && DEEPBET/bin/pip install deepbet
+    python3 -m venv SAMSEG && SAMSEG/bin/pip install --pre samseg
 
-Each tool is called as its manual says, with three classes and its own defaults; `evaluate_all.py`
-gives it one thread. Labels are put in the order dark, middle, bright, which is CSF, grey, white on
-a T1w scan. The last line printed is JSON: the tool's version, its processor seconds and its peak
-memory.
+Each tool is called as its manual says, with its own defaults; `evaluate_all.py` gives it one
+thread. ants, dipy and sklearn label the brain inside a given mask with three classes, put in the
+order dark, middle, bright, which is CSF, grey, white on a T1w scan. deepbet returns a brain mask
+and samseg FreeSurfer's labels; both take the whole head, and no mask. The last line printed is
+JSON: processor seconds and peak memory.
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import subprocess
 import sys
-from importlib.metadata import version
+import tempfile
 from pathlib import Path
 
 import nibabel as nib
@@ -67,12 +72,47 @@ def sklearn(scan: Path, mask: Path) -> np.ndarray:
     return labels
 
 
+def deepbet(scan: Path, mask: Path) -> np.ndarray:
+    """Extract the brain; the network is given the intensities as they are."""
+    import torch
+    from deepbet.bet import BrainExtraction
+
+    torch.set_num_threads(1)
+    model = BrainExtraction(no_gpu=True)
+    data = np.asarray(nib.load(scan).dataobj, np.float32)
+    try:
+        found = model.postprocess(model.run_model(data) > 0.5)
+    except (AssertionError, ValueError):  # its ways of saying that nothing is there
+        found = np.zeros(data.shape, bool)
+    return np.asarray(found, bool)
+
+
+def samseg(scan: Path, mask: Path) -> np.ndarray:
+    """Segment a whole head with the atlas that the package brings."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(Path(sys.executable).with_name("run_samseg"))]
+        subprocess.run(
+            [*command, "--input", str(scan), "--output", folder, "--threads", "1"],
+            check=True, stdout=sys.stderr,
+        )  # fmt: skip
+        return np.asarray(nib.load(Path(folder) / "seg.mgz").dataobj)
+
+
 def _arrays(scan: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
     data = np.asarray(nib.load(scan).dataobj, np.float64)
     return data, np.asarray(nib.load(mask).dataobj) > 0
 
 
-TOOLS = {"ants": (ants, "antspyx"), "dipy": (dipy, "dipy"), "sklearn": (sklearn, "scikit-learn")}
+TOOLS = {
+    "ants": (ants, "antspyx"),
+    "dipy": (dipy, "dipy"),
+    "sklearn": (sklearn, "scikit-learn"),
+    "deepbet": (deepbet, "deepbet"),
+    "samseg": (samseg, "samseg"),
+}
+"""How `main` calls each tool, and the package that it comes in."""
+IN_MASK = ("ants", "dipy", "sklearn")
+"""Those that give classes of intensity, in whatever order."""
 
 
 def in_order(labels: np.ndarray, data: np.ndarray) -> np.ndarray:
@@ -93,15 +133,16 @@ def main() -> None:
     parser.add_argument("mask", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
-    run, package = TOOLS[args.tool]
     image = nib.load(args.scan)
-    labels = in_order(run(args.scan, args.mask), np.asarray(image.dataobj))
-    nib.save(nib.Nifti1Image(labels, image.affine), args.out)
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    labels = TOOLS[args.tool][0](args.scan, args.mask)
+    if args.tool in IN_MASK:
+        labels = in_order(labels, np.asarray(image.dataobj))
+    nib.save(nib.Nifti1Image(labels.astype(np.uint16), image.affine), args.out)
+    # A tool may run programs of its own.
+    used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     told = {
-        "version": f"{package} {version(package)}",
-        "seconds": used.ru_utime + used.ru_stime,
-        "gigabytes": used.ru_maxrss / 1e6,
+        "seconds": sum(u.ru_utime + u.ru_stime for u in used),
+        "gigabytes": max(u.ru_maxrss for u in used) / 1e6,
     }
     print(json.dumps(told))
     sys.exit(0)

@@ -21,7 +21,7 @@ LEFT, WIDTH, ROW, TOP = 210, 720, 26, 12
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure; `value` is None where it was not measured."""
+    """One figure; `value` is None where it was not measured, `date` says when it was."""
 
     area: str
     data: str
@@ -29,6 +29,12 @@ class Figure:
     tool: str
     measure: str
     value: float | None
+    date: str = ""
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What tells it from other figures."""
+        return (self.area, self.data, self.subject, self.tool, self.measure)
 
 
 def read(folder: Path) -> list[Figure]:
@@ -36,7 +42,8 @@ def read(folder: Path) -> list[Figure]:
     with (folder / "figures.csv").open(newline="") as stream:
         return [
             Figure(*(row[c] for c in ("area", "data", "subject", "tool", "measure")),
-                   None if row["value"] == NOT_MEASURED else float(row["value"]))
+                   None if row["value"] == NOT_MEASURED else float(row["value"]),
+                   row["date"])
             for row in csv.DictReader(stream)
         ]  # fmt: skip
 
@@ -189,7 +196,7 @@ def readme(figures: Sequence[Figure]) -> str:
             for measure in ("Dice GM+sulci", "Dice WM")
         ]
         lines.append(f"| {tool} | {' | '.join(cells)} |")
-    cost = area(figures, "cost")
+    cost = area(figures, "cost", "OpenfMRI ds011")
     spent = [values(cost, t, m) for t in unique(cost, "tool") for m in unique(cost, "measure")]
     said = "\n".join(lines) + "\n\nMedian / worst Dice."
     if all(spent):

@@ -317,8 +317,10 @@ def evidence_about() -> str:
     """On what the figures were measured."""
     told = evidence_page.about(EVIDENCE)
     peers = ", ".join(f"{name} {v}" for name, v in told["peers"].items())
+    dates = sorted({f.date for f in evidence_page.read(EVIDENCE)} - {""})
+    when = f"on {dates[0]}" if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
     return (
-        f"Measured on {told['date']} with brainseg {told['brainseg']}, Python {told['python']}"
+        f"Measured {when} with brainseg {told['brainseg']}, Python {told['python']}"
         f"{', ' + peers if peers else ''}, on one thread of: {told['processor']}.\n\n"
     )
 
@@ -337,7 +339,12 @@ def evidence_simulated() -> str:
 
 def evidence_mask() -> str:
     """Brain masks."""
-    return _evidence("brain mask", None, "Dice")
+    figures = evidence_page.area(evidence_page.read(EVIDENCE), "brain mask")
+    turned = [
+        replace(f, measure="Dice, T1w" if "T1" in f.subject else "Dice, T2w and FLAIR")
+        for f in figures
+    ]
+    return evidence_page.section(turned, *evidence_page.unique(turned, "measure"))
 
 
 def evidence_anatomy() -> str:
@@ -347,9 +354,10 @@ def evidence_anatomy() -> str:
     names["CWM"] = "White matter of the cerebrum"
     # A row a region reads better than a tool with many columns.
     turned = [
-        replace(f, tool=names[f.measure.removeprefix("Dice ")], measure="Dice") for f in figures
+        replace(f, tool=names[f.measure.removeprefix("Dice ")], measure=f"Dice, {f.tool}")
+        for f in figures
     ]
-    return evidence_page.section(turned, "Dice")
+    return evidence_page.section(turned, *evidence_page.unique(turned, "measure"))
 
 
 def evidence_visits() -> str:
@@ -366,10 +374,15 @@ def evidence_robustness() -> str:
     """Masks of spoiled scans."""
     figures = evidence_page.area(evidence_page.read(EVIDENCE), "robustness")
     turned = [
-        replace(f, tool=f.subject.partition(", ")[2], subject=f.subject.partition(", ")[0])
+        replace(
+            f,
+            subject=f.subject.partition(", ")[0],
+            tool=f.subject.partition(", ")[2],
+            measure=f"Dice, {f.tool}",
+        )
         for f in figures
     ]
-    return evidence_page.section(turned, "Dice")
+    return evidence_page.section(turned, *evidence_page.unique(turned, "measure"))
 
 
 def _evidence(area: str, data: str | None, *measures: str) -> str:
