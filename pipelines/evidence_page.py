@@ -16,7 +16,8 @@ from typing import Any
 NOT_MEASURED = "not measured"
 COLOURS = ("#2563c9", "#d9700a", "#0f8a72", "#a8246a")
 MARK = re.compile(r"(<!-- evidence -->\n).*?(<!-- end of evidence -->)", re.DOTALL)
-LEFT, WIDTH, ROW, TOP = 210, 720, 26, 12
+# Names stand above their dots, so that a picture fits a phone with its words readable.
+SIDE, WIDTH, ROW, TOP = 16, 420, 42, 6
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def table(figures: Sequence[Figure]) -> str:
         for measure in measures:
             found = values(figures, tool, measure)
             asked = sum(f.tool == tool and f.measure == measure for f in figures)
-            cells.append(cell(found, asked, measure))
+            # A narrow column breaks after the stroke, not on both sides of it.
+            cells.append(cell(found, asked, measure).replace(" /", "\N{NO-BREAK SPACE}/"))
         lines.append(f"| {tool} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n\n"
 
@@ -125,7 +127,7 @@ def dots(figures: Sequence[Figure], measure: str) -> str:
     height = TOP + ROW * len(tools) + 34
 
     def x(value: float) -> float:
-        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - 20)
+        return SIDE + (value - low) / (high - low) * (WIDTH - 2 * SIDE)
 
     parts = []
     for n in range(round((high - low) / step) + 1):
@@ -134,8 +136,8 @@ def dots(figures: Sequence[Figure], measure: str) -> str:
                      'stroke="currentColor" stroke-opacity=".15"/>')  # fmt: skip
         parts.append(text(at, height - 14, f"{low + n * step:.6g}", "middle"))
     for row, tool in enumerate(tools):
-        y = TOP + ROW * (row + 0.5)
-        parts.append(text(LEFT - 12, y + 4, tool, "end"))
+        y = TOP + ROW * row + 28
+        parts.append(text(0, y - 15, tool, "start"))
         middle = x(statistics.median(values(chosen, tool, measure)))
         parts.append(f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{y - 9:.1f}" y2="{y + 9:.1f}" '
                      'stroke="currentColor" stroke-width="2"/>')  # fmt: skip

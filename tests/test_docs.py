@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,7 +105,7 @@ def test_what_was_not_measured_says_so() -> None:
     assert "not measured" in evidence_page.table([row])
     assert evidence_page.dots([row], "Dice") == ""
     seen = [replace(row, value=0.9), replace(row, subject="s2", value=0.8), row]
-    assert "0.850 / 0.800 (2 of 3 scans)" in evidence_page.table(seen)
+    assert "0.850\u00a0/ 0.800 (2 of 3 scans)" in evidence_page.table(seen)
     assert evidence_page.dots(seen, "Dice").count("<circle") == 2
 
 
@@ -127,3 +130,25 @@ def test_every_step_of_the_evaluation_has_a_file_of_its_own_and_a_row() -> None:
     assert len({step.file for step in steps}) == len(steps)
     told = {(f.area, f.data, f.subject, f.tool) for f in evidence_page.read(DOCS / "evidence")}
     assert told == {(s.area, s.data, s.subject, s.tool) for s in steps}
+
+
+def test_a_figure_that_was_not_measured_anew_keeps_its_value_and_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, steps = tmp_path / "evidence", tmp_path / "steps"
+    shutil.copytree(DOCS / "evidence", page)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    steps.mkdir()
+    for name, path in (("PAGE", page), ("STEPS", steps), ("ROOT", tmp_path)):
+        monkeypatch.setattr(evaluate_all, name, path)
+    before = evidence_page.read(page)
+    evaluate_all.gather(Namespace(peers=[]))
+    assert evidence_page.read(page) == before
+    step = next(s for s in evaluate_all.plan() if s.area == "cost")
+    step.file.write_text(json.dumps({"processor seconds": 7, "peak memory (GB)": 0.5}))
+    evaluate_all.gather(Namespace(peers=[]))
+    changed = {f.place: f.value for f in evidence_page.read(page) if f not in before}
+    assert {place[-1]: value for place, value in changed.items()} == {
+        "processor seconds": 7.0, "peak memory (GB)": 0.5,
+    }  # fmt: skip
+    assert "took 7 s of one processor" in (tmp_path / "README.md").read_text("utf-8")
