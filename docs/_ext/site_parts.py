@@ -54,8 +54,11 @@ def draw_example(app: Sphinx) -> None:
         shutil.copy(app.srcdir / "report.png", made / "report.png")
 
 
-def draw_study(app: Sphinx) -> None:
-    """Put the picture of the page of the tutorial's study beside it, where there is a browser."""
+def show_results(app: Sphinx) -> None:
+    """Show what the tutorials made: the study's page as a picture, the visits' page as it is."""
+    visits = app.srcdir / "tutorials" / "visits" / "out" / "sub-01_long.html"
+    shutil.copy(visits, prepare.EXTRA / "reports" / "two-visits.html")
+    # The picture is left out where there is no browser.
     page = app.srcdir / "tutorials" / "study" / "derivatives" / "group_T1w.html"
     draw_report.draw(page, app.srcdir / "_made" / "study.png")
 
@@ -66,5 +69,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("builder-inited", draw_example, priority=100)
     # The tutorials run at 500, where nothing else is said.
-    app.connect("builder-inited", draw_study, priority=900)
+    app.connect("builder-inited", show_results, priority=900)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
