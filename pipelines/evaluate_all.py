@@ -35,11 +35,11 @@ from typing import Any
 
 import benchmark_extraction
 import evaluate_accuracy
-import evaluation_peers
 import evidence_page
 import nibabel as nib
 import numpy as np
 from evaluate_accuracy import Case
+from evaluation_peers import TOOLS
 from threadpoolctl import threadpool_limits
 
 import brainseg
@@ -185,7 +185,7 @@ def peer(args: argparse.Namespace, *, name: str, tool: str) -> Figures:
 
 def call_peer(args: argparse.Namespace, tool: str, *paths: Path) -> Figures:
     """Run another tool in its own environment and return its cost."""
-    package = evaluation_peers.TOOLS[tool][1]
+    package = TOOLS[tool][1]
     python = next((p for p in args.peers if package in versions_in(p)), None)
     if python is None:
         raise ImportError(f"none of the environments of --peers has {package}")
@@ -214,7 +214,7 @@ def versions_in(python: str) -> dict[str, str]:
         [python, "-c", code], capture_output=True, text=True, check=True, env=foreign()
     )
     found = json.loads(done.stdout)
-    return {n: found[n] for _, n in evaluation_peers.TOOLS.values() if n in found}
+    return {n: found[n] for _, n in TOOLS.values() if n in found}
 
 
 def dices(found: Figures) -> Figures:
@@ -438,19 +438,20 @@ def gather(args: argparse.Namespace) -> None:
         for measure in step.measures:
             place = (step.area, step.data, step.subject, step.tool, measure)
             value, told = (found.get(measure), date) if there else known.get(place, (None, ""))
-            rows.append(
-                (*place, *(("not measured", "") if value is None else (f"{value:.4g}", told)))
-            )
+            shown = evidence_page.NOT_MEASURED if value is None else f"{value:.4g}"
+            rows.append((*place, shown, "" if value is None else told))
     with (PAGE / "figures.csv").open("w", newline="") as stream:
         csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
     peers = evidence_page.about(PAGE)["peers"]
     for python in reversed(args.peers):  # the first one that has a tool runs it
         peers |= versions_in(python)
+    measured = {row[3] for row in rows if row[5] != evidence_page.NOT_MEASURED}
+    wanted = [TOOLS[key][1] for key, tool in PEERS.items() if tool in measured]
     about = {
         "brainseg": brainseg.__version__,
         "python": platform.python_version(),
         "processor": processor(),
-        "peers": peers,
+        "peers": {package: peers[package] for package in wanted if package in peers},
     }
     (PAGE / "about.json").write_text(json.dumps(about, indent=1) + "\n")
     evidence_page.renew_readme(ROOT / "README.md", evidence_page.read(PAGE))
