@@ -17,7 +17,7 @@ from brainseg.anatomy.missing import find_missing
 from brainseg.anatomy.prior import spatial_prior
 from brainseg.anatomy.result_checks import MapAgreement
 from brainseg.config import SegmentConfig
-from brainseg.core import masking
+from brainseg.core import demands, masking
 from brainseg.core.steps import Steps
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.errors import DataError, UsageError
@@ -28,12 +28,6 @@ from brainseg.tissues.seeds import fit_seeded, known_tissues
 from brainseg.tissues.shells import WholeHead, segment_head
 from brainseg.tissues.tables import HEAD, TissueTable, volumes_ml
 from brainseg.tissues.whole_head import CSF
-
-FIELD_OF_VIEW_MM = (15.0, 1000.0)
-"""A side of a scan that shows a head, or a slab of one. Outside it voxel sizes are wrong (a unit
-of length mistaken, a header damaged), and grids made in mm would be empty or without end."""
-LARGEST_BRAIN_MM = 300.0
-"""A side of the box around a brain mask; even a whole adult head lies within."""
 
 NO_MAP = MapAgreement({}, unknown="no map of the head was made")
 
@@ -179,15 +173,15 @@ def segment_volume(
     """
     steps = steps or Steps()
     table = tables.table(config.tissues).of_brain
-    _require_canonical(volume)
-    _require_head_size(volume)
+    demands.require_canonical(volume)
+    demands.require_head_size(volume)
     # BLAS sums in an order that depends on its threads; one keeps the bits the same.
     with threadpool_limits(limits=1):
         with steps.step("Brain mask"):
             brain = _without_missing(find_brain(volume, config, mask).within(finite), volume)
-        _require_brain_size(volume, brain.mask)
+        demands.require_brain_size(volume, brain.mask)
         _require_whole_head(config, brain, seeds)
-        require_values(masking.extract(volume.data, brain.mask), len(table))
+        demands.require_values(masking.extract(volume.data, brain.mask), len(table))
         channels = {}
         for name, contrast in (contrasts or {}).items():
             with steps.step(f"Align {name}"):
@@ -364,61 +358,3 @@ def _without_atlas(table: TissueTable) -> str:
             "the whole head in view? Otherwise use `tissues` three or intensity"
         )
     return "the head atlas could not be placed; tissues rest on intensities alone"
-
-
-def _require_canonical(volume: Volume) -> None:
-    # The network and the atlas know heads in one order of axes only.
-    if volume.axis_codes != "RAS":
-        raise DataError(
-            f"the volume's axes are {volume.axis_codes}, and RAS is needed here; "
-            "brainseg.segment takes any order of axes"
-        )
-
-
-def _require_head_size(volume: Volume) -> None:
-    sides = np.multiply(volume.shape, volume.zooms)
-    low, high = FIELD_OF_VIEW_MM
-    if sides.min() < low or sides.max() > high:
-        raise DataError(
-            f"the scan measures {_by(sides)} mm, of which a side is outside {low:g} to {high:g} "
-            "mm; are the voxel sizes in its header right?"
-        )
-
-
-def _require_brain_size(volume: Volume, mask: BoolArray) -> None:
-    if not mask.any():
-        raise DataError("the brain mask is empty; give one as `mask`")
-    box = masking.bounding_box(mask)
-    sides = np.multiply([s.stop - s.start for s in box], volume.zooms)
-    if sides.max() > LARGEST_BRAIN_MM:
-        raise DataError(
-            f"the brain mask measures {_by(sides)} mm, more than the {LARGEST_BRAIN_MM:g} mm of "
-            "any head; are the mask and the header's voxel sizes right?"
-        )
-
-
-def _by(sides: Array) -> str:
-    return " x ".join(f"{s:.3g}" for s in sides)
-
-
-def require_values(values: Array, n_tissues: int) -> None:
-    """Refuse what holds fewer different values than there are tissues: a label map.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_mask,)
-        Intensities of the brain.
-    n_tissues : int
-
-    Raises
-    ------
-    DataError
-    """
-    # The first thousand voxels settle it for any real scan.
-    if np.unique(values[:1000]).size < n_tissues:
-        distinct = np.unique(values).size
-        if distinct < n_tissues:
-            raise DataError(
-                f"the brain holds only {distinct} different values, too few for {n_tissues} "
-                "tissues; is this a label map? Otherwise ask for fewer `tissues`"
-            )

@@ -18,6 +18,7 @@ from brainseg.anatomy.brain import Extraction
 from brainseg.anatomy.prior import spatial_prior
 from brainseg.anatomy.result_checks import MapAgreement
 from brainseg.config import SegmentConfig
+from brainseg.core.demands import require_values
 from brainseg.core.masking import extract
 from brainseg.core.steps import Steps
 from brainseg.core.volume import BoolArray, Volume
@@ -29,7 +30,7 @@ from brainseg.longitudinal.matching import (
     mean_image,
     slice_gains,
 )
-from brainseg.pipeline import compare, find_brain, require_values
+from brainseg.pipeline import compare, find_brain
 from brainseg.tissues import tables
 from brainseg.tissues.fit import ANATOMY
 from brainseg.tissues.tables import TissueTable
