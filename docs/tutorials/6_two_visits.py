@@ -17,6 +17,7 @@ import csv
 import json
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -116,7 +117,7 @@ panel.axhline(0, color="black", linewidth=0.8)
 panel.set_xticks(range(3), labels)
 panel.set_ylabel("change, %")
 panel.margins(y=0.15)
-panel.legend()
+_ = panel.legend()
 
 # %%
 # At voxels of 2 mm a part of a cortex that thins is missed. And a synthetic head lacks most of what makes two real scans
@@ -177,7 +178,8 @@ print(f"(exit code {done.returncode})")
 done = subprocess.run(
     ["brainseg", "report-methods", out, "--markdown"], capture_output=True, text=True, check=True
 )
-print(done.stdout)
+for line in done.stdout.splitlines():
+    print(textwrap.fill(line, 90))
 
 # %%
 # In a study, ``brainseg BIDS_DIR OUT participant --longitudinal`` does this for every participant with several sessions:
