@@ -1,16 +1,21 @@
-"""Where the fit of tissues starts: pure intensities found on the histogram of a T1-like scan."""
+"""Where the fit of tissues starts: pure intensities from K-means and a short EM fit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import combinations
+
 import numpy as np
+from numpy.typing import NDArray
 
-from brainseg.tissues.model import CSF, INTENSITY, Floats
-from brainseg.tissues.ties import CSF_STEP, MIN_VARIANCE, apart, tie_line
+from brainseg.mixture import kmeans
+from brainseg.tissues.model import CSF, GREY, INTENSITY, WHITE, Floats
+from brainseg.tissues.ties import MIN_VARIANCE, apart, tie_line
 
-# Guesses of pure grey and white, in percentiles of the intensities.
-_GREY, _WHITE = (20, 30, 40, 50, 60), (75, 85, 93)
-N_STARTS = len(_GREY) * len(_WHITE)
-"""Short fits, one from each pair of guesses, of which the best is kept."""
+_BINS = 400
+# Three clusters are the tissues; more set boundaries and outliers apart.
+_CLUSTERS = (3, 4, 5)
+_PARENTS = np.array([c.parent for c in INTENSITY])
 # Expected weights of `INTENSITY` in a head, for the choice among starts only.
 _USUAL = np.array([0.08, 0.05, 0.08, 0.3, 0.1, 0.1, 0.29])
 # The search on the histogram changes no more after forty steps. Its priors count as so many samples
@@ -19,35 +24,39 @@ _USUAL = np.array([0.08, 0.05, 0.08, 0.3, 0.1, 0.1, 0.29])
 _SEARCH_STEPS, _SEARCH_WEIGHT_TIE, _SEARCH_FLUID_TIE = 40, 0.3, 0.05
 
 
-def first_anchors(values: Floats) -> Floats:
+def first_anchors(values: Floats, expected: NDArray[np.float32] | None = None) -> Floats:
     """Find the intensities of pure CSF, grey and white on the histogram of a T1-like scan.
 
-    Short EM with strictly tied components runs from several guesses; the one that explains the
-    histogram best, with weights as usual in a head, is kept.
+    K-means cuts the histogram into three, four and five clusters. Three clusters of each cut, from
+    dark to bright, are taken for the tissues: those that a map of places agrees with most; without
+    a map, any three. Their means, variances and weights start a short EM fit with strictly tied
+    components. The fit that explains the histogram best, with weights as usual in a head, is kept.
 
     Parameters
     ----------
     values : ndarray, shape (n,)
         Intensities scaled to about 0..1.
+    expected : ndarray of float32, shape (n, 3), optional
+        Share of CSF, grey and white matter that a map of places expects.
 
     Returns
     -------
     ndarray, shape (3,)
     """
-    x, share = _histogram(values, 400)
-    at = np.interp(np.linspace(0, 1, 101), np.cumsum(share), x)
-    best, anchors = -np.inf, np.array([at[5], at[45], at[90]])
-    for grey in _GREY:
-        for white in _WHITE:
-            if at[white] - at[grey] < 1e-3:
-                continue
-            score, found = _tied_em(x, share, at[grey], at[white])
-            if score > best:
-                best, anchors = score, found
+    x, share = _histogram(values, _BINS)
+    there = None
+    if expected is not None:
+        there = np.stack([_histogram(values, _BINS, column)[1] for column in expected.T], axis=1)
+    best, anchors = -np.inf, np.interp((0.05, 0.45, 0.9), np.cumsum(share), x)
+    for start in _starts(x, share, there):
+        score, found = _tied_em(x, share, *start)
+        # A gain within rounding is none: many starts end in the same place.
+        if score > best + 1e-9:
+            best, anchors = score, found
     return apart(anchors, anchors)
 
 
-def _histogram(values: Floats, bins: int) -> tuple[Floats, Floats]:
+def _histogram(values: Floats, bins: int, weight: Floats | None = None) -> tuple[Floats, Floats]:
     """Bins and the share of the values in each; a value between two belongs to both.
 
     With sharp edges the whole numbers of a scanner that lie on one would fall to either side by
@@ -57,17 +66,48 @@ def _histogram(values: Floats, bins: int) -> tuple[Floats, Floats]:
     at = (values - low) * ((bins - 1) / max(high - low, 1e-12))
     below = np.minimum(at.astype(np.intp), bins - 2)
     part = at - below
-    counts = np.bincount(below, 1 - part, bins) + np.bincount(below + 1, part, bins)
+    each = 1.0 if weight is None else weight
+    counts = np.bincount(below, (1 - part) * each, bins) + np.bincount(below + 1, part * each, bins)
     return np.linspace(low, high, bins), counts / len(values)
 
 
-def _tied_em(x: Floats, share: Floats, grey: float, white: float) -> tuple[float, Floats]:
+def _starts(x: Floats, share: Floats, there: Floats | None) -> Iterator[tuple[Floats, ...]]:
+    """Yield anchors, and variances and weights of `INTENSITY`, by clusters of the histogram."""
+    filled = share > 0
+    for k in (k for k in _CLUSTERS if k <= np.count_nonzero(filled)):
+        labels = np.full(len(x), -1)
+        labels[filled] = kmeans(x[filled], k, sample_weight=share[filled]).labels
+        member = (labels == np.arange(k)[:, None]).astype(np.float64)
+        size = member @ share
+        centre = member @ (share * x) / size
+        variance = member @ (share * x**2) / size - centre**2
+        triples = [list(t) for t in combinations(range(k), 3)]
+        if there is not None:
+            agree = np.log(member @ there / size[:, None] + 1e-6)
+            triples = [max(triples, key=lambda t: float(agree[t, (CSF, GREY, WHITE)].sum()))]
+        for chosen in triples:
+            yield _start(centre, variance, size, chosen)
+
+
+def _start(
+    centre: Floats, variance: Floats, size: Floats, chosen: list[int]
+) -> tuple[Floats, Floats, Floats]:
+    """Take three clusters for CSF, grey and white; each other one goes to the nearest of them."""
+    anchors = centre[chosen]
+    owner = np.abs(centre[:, None] - anchors).argmin(axis=1)
+    solid = size[chosen[1:]] @ variance[chosen[1:]] / size[chosen[1:]].sum()
+    within = np.where(_PARENTS == CSF, variance[chosen[0]], solid)
+    tissue = np.bincount(owner, size, 3)[_PARENTS]
+    weights = tissue * _USUAL / np.bincount(_PARENTS, _USUAL)[_PARENTS]
+    return anchors, np.maximum(within, MIN_VARIANCE), weights
+
+
+def _tied_em(
+    x: Floats, share: Floats, anchors: Floats, variances: Floats, weights: Floats
+) -> tuple[float, Floats]:
     """EM for three anchors, two variances and the weights of `INTENSITY`; score and anchors."""
     shares = np.array([c.shares for c in INTENSITY])
-    fluid = np.array([c.parent == CSF for c in INTENSITY])
-    anchors = np.array([grey - CSF_STEP * (white - grey), grey, white])
-    weights = _USUAL
-    variances = np.full(len(shares), (0.25 * (white - grey)) ** 2)
+    fluid = _PARENTS == CSF
     for _ in range(_SEARCH_STEPS):
         means = shares @ anchors
         log = np.log(weights) - 0.5 * np.log(variances)

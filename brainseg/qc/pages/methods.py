@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainseg.tissues import tables
-from brainseg.tissues.start import N_STARTS
 
 ROUTES = {
     "fused": "the mean of a convolutional network trained on synthetic images of any contrast and "
@@ -197,9 +196,9 @@ def _fit(record: Mapping[str, Any]) -> str:
     if kind == "unnamed":
         return f"{told}, from one start, found by K-means, and kept near it"
     told += (
-        f", started from the best of {N_STARTS} short fits to the histogram, with classes tied to "
-        "their tissues (the mean of a boundary class lies between those of "
-        "its neighbours)"
+        ", started from K-means on the histogram with three, four and five clusters, of which "
+        "short fits chose the best, with classes tied to their tissues (the mean of a boundary "
+        "class lies between those of its neighbours)"
     )
     if record.get("seeded"):
         told += ", voxels that the user had labelled kept in their tissue throughout,"

@@ -9,7 +9,6 @@ from qc_heads import head, record
 
 from brainseg.anatomy import prior as spatial
 from brainseg.qc.pages import methods
-from brainseg.tissues.start import N_STARTS
 
 CONTRASTS = ((), ("T2w",), ("T2w", "FLAIR"))
 COMBINATIONS = list(
@@ -50,7 +49,7 @@ def test_every_combination_is_told_as_it_is(base: dict) -> None:
         found = not (seeded or named) and prior != "cohort"
         assert ("one start, found by K-means" in text) == found, where
         assert ("from one start" in text) == (not named), where
-        assert (f"best of {N_STARTS} short fits" in text) == named, where
+        assert ("K-means on the histogram with three, four and five" in text) == named, where
         assert ("tied to their tissues (the mean" in text) == named, where
         regional = table in ("six", "6") and named
         assert ("parted grey and white matter by region" in text) == regional, where
