@@ -313,7 +313,7 @@ def _fit_unnamed(scan: Scan, table: TissueTable, options: FitOptions) -> tuple[M
     The start is that of K-means, or the mixture of the cohort.
     """
     k = len(table)
-    x = scan.values(np.flatnonzero(scan.inside))
+    x = scan.values(np.flatnonzero(scan.tissue))
     data = Histogram.from_samples(x) if x.shape[1] == 1 else x
     if options.prior == "none":
         mixture = GaussianMixture(k, random_state=options.seed).fit(data)

@@ -313,7 +313,7 @@ def test_evaluate_scores_a_map_against_the_truth(
     seg, truth = out / "phantom_dseg.nii.gz", files / "phantom_seg-true_dseg.nii.gz"
     assert main(["evaluate", str(truth), str(truth), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [r["name"] for r in rows] == ["CSF", "GM", "WM"]
+    assert [r["name"] for r in rows] == ["GM", "WM", "CSF"]
     assert all(r["dice"] == 1 and r["hausdorff95_mm"] == 0 for r in rows)
     assert main(["evaluate", str(seg), str(truth), "--map", "2+3=2+3"]) == 0
     table = capsys.readouterr().out.splitlines()

@@ -62,19 +62,18 @@ RANGES = (
     Range("mask_at_border", "{:.1%} of the mask's surface lies on the edge of the picture",
           (-INF, 0.01), high="part of the brain may be missing"),
     # The limits of these stand between good and spoiled results of pipelines/calibrate_checks.py,
-    # on heads that are not held out. From the 2nd to the 98th percentile good masks have -1.7 to
-    # 0.3 mm inward, up to 2.3 mm distance, 0.35 missing, 0.54 foreign and 0.08 mL of eyes; masks
-    # eroded by 3 mm 0.9 mm inward and more, dilated ones -2.5 and less, shifted ones 2.4 mm
-    # distance and more, those without poles 0.40 missing and more. Good tissues have 0.53 and more;
-    # of swapped ones two have 0.39 and less.
-    Range("map_inward_mm", "The mask's border lies {:.1f} mm inside the brain's", (-2.0, 0.6),
+    # on heads that are not held out. Good masks have -1.7 to 0.2 mm inward, up to 2.3 mm distance,
+    # 0.30 missing, 0.59 foreign and 0.02 mL of eyes; masks eroded by 3 mm 0.8 mm inward and more,
+    # dilated ones -2.3 and less, all shifted ones but two 2.4 mm distance and more, those without
+    # poles 0.41 missing and more. Good tissues have 0.51 and more.
+    Range("map_inward_mm", "The mask's border lies {:.1f} mm inside the brain's", (-2.0, 0.5),
           (-4.5, 2.5), "is it too wide?", "is cortex cut off?"),
     Range("map_distance_mm", "The mask's border is {:.1f} mm away from the brain's",
           (-INF, 2.35), (-INF, 3.6), high="is the mask shifted, or that of another scan?"),
     Range("map_missing", "The mask leaves out brain ({:.0%} of the space around one place)",
-          (-INF, 0.38), (-INF, 0.6), high="was it cut off?", where="missing_at"),
+          (-INF, 0.34), (-INF, 0.6), high="was it cut off?", where="missing_at"),
     Range("map_foreign", "The mask holds what is no brain ({:.0%} of the space around one place)",
-          (-INF, 0.55), (-INF, 0.8), high="does it leak?", where="foreign_at"),
+          (-INF, 0.6), (-INF, 0.8), high="does it leak?", where="foreign_at"),
     Range("map_eyes_ml", "The mask holds {:.1f} mL of the eyes", (-INF, 0.5), (-INF, 4.0)),
     Range("map_missing_cerebellum", "{:.0%} of the cerebellum is left out", (-INF, 0.15),
           (-INF, 0.5)),
