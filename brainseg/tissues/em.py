@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brainseg.mixture import log_gaussian, log_joint, responsibilities
 from brainseg.tissues.bias import LogField
 from brainseg.tissues.lesions import LesionModel
-from brainseg.tissues.model import NEVER, Component, Floats, anchors_of, log_mixing
+from brainseg.tissues.model import NEVER, Component, Floats, log_mixing
 from brainseg.tissues.start import first_anchors
 from brainseg.tissues.ties import (
     MIN_VARIANCE,
@@ -174,8 +174,7 @@ class _State:
         n, d = values.shape
         m = len(components)
         shares = np.array([c.shares for c in components])
-        expected = None if places is None else places[:, anchors_of(components)]
-        first = first_anchors(values[:, 0], expected)
+        first = first_anchors(values[:, 0])
         sd = 0.2 * (first[2] - first[1])
         variance = np.full(m, sd**2)
         weights = np.full(m, 1 / m)

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainseg.mixture import kmeans
-from brainseg.tissues.model import CSF, GREY, INTENSITY, WHITE, Floats
+from brainseg.tissues.model import CSF, INTENSITY, Floats
 from brainseg.tissues.ties import MIN_VARIANCE, apart, tie_line
 
 _BINS = 400
@@ -24,31 +23,27 @@ _USUAL = np.array([0.08, 0.05, 0.08, 0.3, 0.1, 0.1, 0.29])
 _SEARCH_STEPS, _SEARCH_WEIGHT_TIE, _SEARCH_FLUID_TIE = 40, 0.3, 0.05
 
 
-def first_anchors(values: Floats, expected: NDArray[np.float32] | None = None) -> Floats:
+def first_anchors(values: Floats) -> Floats:
     """Find the intensities of pure CSF, grey and white on the histogram of a T1-like scan.
 
-    K-means cuts the histogram into three, four and five clusters. Three clusters of each cut, from
-    dark to bright, are taken for the tissues: those that a map of places agrees with most; without
-    a map, any three. Their means, variances and weights start a short EM fit with strictly tied
-    components. The fit that explains the histogram best, with weights as usual in a head, is kept.
+    K-means cuts the histogram into three, four and five clusters. Any three clusters of a cut, from
+    dark to bright, are taken for the tissues; their means, variances and weights start a short EM
+    fit with strictly tied components. The fit that explains the histogram best, with weights as
+    usual in a head, is kept. (To try the three alone that a map of places agrees with most ended in
+    a worse fit on Colin: GM 0.935 Dice instead of 0.949.)
 
     Parameters
     ----------
     values : ndarray, shape (n,)
         Intensities scaled to about 0..1.
-    expected : ndarray of float32, shape (n, 3), optional
-        Share of CSF, grey and white matter that a map of places expects.
 
     Returns
     -------
     ndarray, shape (3,)
     """
     x, share = _histogram(values, _BINS)
-    there = None
-    if expected is not None:
-        there = np.stack([_histogram(values, _BINS, column)[1] for column in expected.T], axis=1)
     best, anchors = -np.inf, np.interp((0.05, 0.45, 0.9), np.cumsum(share), x)
-    for start in _starts(x, share, there):
+    for start in _starts(x, share):
         score, found = _tied_em(x, share, *start)
         # A gain within rounding is none: many starts end in the same place.
         if score > best + 1e-9:
@@ -56,7 +51,7 @@ def first_anchors(values: Floats, expected: NDArray[np.float32] | None = None) -
     return apart(anchors, anchors)
 
 
-def _histogram(values: Floats, bins: int, weight: Floats | None = None) -> tuple[Floats, Floats]:
+def _histogram(values: Floats, bins: int) -> tuple[Floats, Floats]:
     """Bins and the share of the values in each; a value between two belongs to both.
 
     With sharp edges the whole numbers of a scanner that lie on one would fall to either side by
@@ -66,12 +61,11 @@ def _histogram(values: Floats, bins: int, weight: Floats | None = None) -> tuple
     at = (values - low) * ((bins - 1) / max(high - low, 1e-12))
     below = np.minimum(at.astype(np.intp), bins - 2)
     part = at - below
-    each = 1.0 if weight is None else weight
-    counts = np.bincount(below, (1 - part) * each, bins) + np.bincount(below + 1, part * each, bins)
+    counts = np.bincount(below, 1 - part, bins) + np.bincount(below + 1, part, bins)
     return np.linspace(low, high, bins), counts / len(values)
 
 
-def _starts(x: Floats, share: Floats, there: Floats | None) -> Iterator[tuple[Floats, ...]]:
+def _starts(x: Floats, share: Floats) -> Iterator[tuple[Floats, ...]]:
     """Yield anchors, and variances and weights of `INTENSITY`, by clusters of the histogram."""
     filled = share > 0
     for k in (k for k in _CLUSTERS if k <= np.count_nonzero(filled)):
@@ -81,12 +75,8 @@ def _starts(x: Floats, share: Floats, there: Floats | None) -> Iterator[tuple[Fl
         size = member @ share
         centre = member @ (share * x) / size
         variance = member @ (share * x**2) / size - centre**2
-        triples = [list(t) for t in combinations(range(k), 3)]
-        if there is not None:
-            agree = np.log(member @ there / size[:, None] + 1e-6)
-            triples = [max(triples, key=lambda t: float(agree[t, (CSF, GREY, WHITE)].sum()))]
-        for chosen in triples:
-            yield _start(centre, variance, size, chosen)
+        for chosen in combinations(range(k), 3):
+            yield _start(centre, variance, size, list(chosen))
 
 
 def _start(
