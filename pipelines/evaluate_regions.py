@@ -47,14 +47,19 @@ def found(case: Case, cache: Path | None) -> tuple[BoolArray, NDArray[np.float32
     return brain.mask, prior, note
 
 
-def main() -> None:
-    """Print a line for each head, then median and least."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(text: str) -> argparse.Namespace:
+    """Read which heads are wanted, and where they lie; `text` is the docstring of the script."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
     root = Path(__file__).resolve().parents[1]
     parser.add_argument("--data", type=Path, default=root.parent / "shared" / "data")
     parser.add_argument("--heads", nargs="+", help="only these")
     parser.add_argument("--cache", type=Path, help="keep masks and priors here")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a line for each head, then median and least."""
+    args = arguments(__doc__)
     rows: dict[str, list[list[float]]] = {"labels": [], "prior": []}
     print(f"{'':18}" + "".join(f"{r:>15}" for r in LABELS))
     with threadpool_limits(1):

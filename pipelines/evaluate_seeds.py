@@ -9,12 +9,9 @@ each tissue's volume in per cent of the volume without seeds; 3 % is the limit.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 from evaluate_network import cases
-from evaluate_regions import found
+from evaluate_regions import arguments, found
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -38,12 +35,7 @@ def seeds(labels: NDArray[np.uint8], mask: BoolArray) -> dict[str, NDArray[np.ui
 
 def main() -> None:
     """Print a line for each head, table and choice of seeds."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    root = Path(__file__).resolve().parents[1]
-    parser.add_argument("--data", type=Path, default=root.parent / "shared" / "data")
-    parser.add_argument("--heads", nargs="+", help="only these")
-    parser.add_argument("--cache", type=Path, help="keep masks and priors here")
-    args = parser.parse_args()
+    args = arguments(__doc__)
     worst = 0.0
     with threadpool_limits(1):
         for case in cases(args.data, args.heads):

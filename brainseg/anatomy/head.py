@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from brainseg.anatomy import convnet, views
 from brainseg.anatomy.classes import AROUND, CLASSES, N_BRAIN, TISSUE
-from brainseg.anatomy.network import around, tame, whole_view
+from brainseg.anatomy.network import around, grid_over, round_up, tame, whole_view
 from brainseg.anatomy.views import Grid
 from brainseg.core import assets
 from brainseg.core.masking import bounding_box
@@ -90,7 +90,7 @@ def map_head(
         first = _probabilities(data, volume.zooms, coarse, threads)
         centre, extent = around(first[:N_BRAIN].sum(axis=0) > 0.5, coarse)
         voxel = max(voxel, (max(extent) + ROOM) / MOST)
-        sides = [min(MOST, _round_up((e + ROOM) / voxel)) for e in extent]
+        sides = [min(MOST, round_up((e + ROOM) / voxel)) for e in extent]
         fine = Grid(centre, voxel, (sides[0], sides[1], sides[2]))
         return HeadMap(_probabilities(data, volume.zooms, fine, threads, mirrored), fine)
 
@@ -138,11 +138,8 @@ def map_around(volume: Volume, *, threads: int = 1) -> Float32:
     ndarray of float32, shape (6, I, J, K)
         Probability of each tissue of `AROUND` on the scan's grid; about 1 in sum.
     """
-    extent = [n * z for n, z in zip(volume.shape, volume.zooms, strict=True)]
-    middle = [(n - 1) * z / 2 for n, z in zip(volume.shape, volume.zooms, strict=True)]
-    voxel = max(WHOLE_VOXEL, max(extent) / MOST)
-    sides = [_round_up(e / voxel) for e in extent]
-    view = Grid((middle[0], middle[1], middle[2]), voxel, (sides[0], sides[1], sides[2]))
+    longest = max(n * z for n, z in zip(volume.shape, volume.zooms, strict=True))
+    view = grid_over(volume, max(WHOLE_VOXEL, longest / MOST))
     with threadpool_limits(limits=1):
         found = HeadMap(_probabilities(tame(volume.data), volume.zooms, view, threads), view)
     whole = (slice(0, n) for n in volume.shape)
@@ -158,10 +155,6 @@ def load_weights() -> convnet.Weights:
     """Read the weights that ship with brainseg."""
     with np.load(assets.path(WEIGHTS)) as kept:
         return {name: kept[name].astype(np.float32) for name in kept.files}
-
-
-def _round_up(n: float) -> int:
-    return int(np.ceil(n / convnet.MULTIPLE)) * convnet.MULTIPLE
 
 
 def _probabilities(

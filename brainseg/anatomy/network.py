@@ -101,14 +101,29 @@ def load_weights() -> convnet.Weights:
 
 def whole_view(volume: Volume) -> Grid:
     """Return a coarse grid over all of the scan."""
-    extent = [n * z for n, z in zip(volume.shape, volume.zooms, strict=True)]
-    middle = [(n - 1) * z / 2 for n, z in zip(volume.shape, volume.zooms, strict=True)]
-    voxel = float(np.clip(max(extent) / COARSE_SIDE, *COARSE))
-    sides = [max(COARSE_SIDE, _round_up(e / voxel)) for e in extent]
-    return Grid((middle[0], middle[1], middle[2]), voxel, (sides[0], sides[1], sides[2]))
+    longest = max(n * z for n, z in zip(volume.shape, volume.zooms, strict=True))
+    return grid_over(volume, float(np.clip(longest / COARSE_SIDE, *COARSE)), least=COARSE_SIDE)
 
 
-def _round_up(n: float) -> int:
+def grid_over(volume: Volume, voxel: float, *, least: int = 0) -> Grid:
+    """Return a grid over all of a scan that the network can look at.
+
+    Parameters
+    ----------
+    volume : Volume
+    voxel : float
+        Its side in mm.
+    least : int
+        Voxels of each side of the grid at least.
+    """
+    x, y, z = ((n - 1) * side / 2 for n, side in zip(volume.shape, volume.zooms, strict=True))
+    extent = [n * side for n, side in zip(volume.shape, volume.zooms, strict=True)]
+    i, j, k = (max(least, round_up(e / voxel)) for e in extent)
+    return Grid((x, y, z), voxel, (i, j, k))
+
+
+def round_up(n: float) -> int:
+    """Return the next number of voxels that the network's poolings divide."""
     return int(np.ceil(n / convnet.MULTIPLE)) * convnet.MULTIPLE
 
 

@@ -86,3 +86,42 @@ def widened(box: Box, volume: Volume, millimetres: tuple[float, ...]) -> Box:
             slice(max(0, s.start - round(below / zoom)), min(end, s.stop + round(above / zoom)))
         )
     return sides[0], sides[1], sides[2]
+
+
+def near(mask: BoolArray, radius: float, zooms: tuple[float, ...]) -> BoolArray:
+    """Dilate a mask by a ball.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (I, J, K)
+        Not empty.
+    radius : float
+        In mm.
+    zooms : tuple of float
+        Voxel sizes in mm.
+    """
+    out = np.zeros_like(mask)
+    box = bounding_box(mask, margin=int(np.ceil(radius / min(zooms))) + 1)
+    out[box] = ndimage.distance_transform_edt(~mask[box], sampling=zooms) <= radius
+    return out
+
+
+def closed(mask: BoolArray, radius: float, zooms: tuple[float, ...]) -> BoolArray:
+    """Close a mask by a ball; what lies beyond the grid's edge is not in it.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (I, J, K)
+    radius : float
+        In mm.
+    zooms : tuple of float
+        Voxel sizes in mm.
+    """
+    if not mask.any():
+        return mask
+    wide = near(mask, radius, zooms)
+    box = bounding_box(wide)
+    out = mask.copy()
+    padded = np.pad(wide[box], 1)
+    out[box] |= (ndimage.distance_transform_edt(padded, sampling=zooms) > radius)[1:-1, 1:-1, 1:-1]
+    return out

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from brainseg.anatomy.classes import AROUND
 from brainseg.anatomy.head import map_around
-from brainseg.core.masking import bounding_box, largest_part
+from brainseg.core.masking import bounding_box, closed, largest_part, near
 from brainseg.core.volume import BoolArray, Volume
 from brainseg.errors import DataError
 from brainseg.tissues.whole_head import AIR, BONE, CSF, SOFT, Gaussians, fit_around
@@ -164,7 +164,7 @@ def _tidy(
     move("CSF apart from the brain", fluid & ~largest_part(fluid)[0], SOFT)
     head = labels != AIR
     move("specks around the head", head & ~largest_part(head)[0], AIR)
-    gaps = _closed(labels == BONE, SEALED_MM, zooms) & (expected > EXPECTED) & (labels > BONE)
+    gaps = closed(labels == BONE, SEALED_MM, zooms) & (expected > EXPECTED) & (labels > BONE)
     move("gaps of the skull", gaps, BONE)
     brain = labels < CSF
     move("CSF around the brain", ndimage.binary_dilation(brain) & (labels > CSF), CSF)
@@ -186,9 +186,9 @@ def intracranial(labels: Labels, zooms: Zooms) -> BoolArray:
     """
     fluid = labels <= CSF
     bottom = bounding_box(fluid)[2].start
-    near = _near(fluid, DURA_MM, zooms) | _closed(fluid, CLOSING_MM, zooms)
-    near[..., :bottom] = False
-    out: BoolArray = fluid | (near & (labels == SOFT))
+    around = near(fluid, DURA_MM, zooms) | closed(fluid, CLOSING_MM, zooms)
+    around[..., :bottom] = False
+    out: BoolArray = fluid | (around & (labels == SOFT))
     return out
 
 
@@ -199,24 +199,4 @@ def _small(mask: BoolArray, least: float) -> BoolArray:
     small = sizes < least
     small[0] = False
     out: BoolArray = small[pieces]
-    return out
-
-
-def _near(mask: BoolArray, radius: float, zooms: Zooms) -> BoolArray:
-    """Dilate by a ball; the grid's edge is open."""
-    out = np.zeros_like(mask)
-    box = bounding_box(mask, margin=int(np.ceil(radius / min(zooms))) + 1)
-    out[box] = ndimage.distance_transform_edt(~mask[box], sampling=zooms) <= radius
-    return out
-
-
-def _closed(mask: BoolArray, radius: float, zooms: Zooms) -> BoolArray:
-    """Close by a ball."""
-    if not mask.any():
-        return mask
-    wide = _near(mask, radius, zooms)
-    box = bounding_box(wide)
-    out = mask.copy()
-    padded = np.pad(wide[box], 1)
-    out[box] |= (ndimage.distance_transform_edt(padded, sampling=zooms) > radius)[1:-1, 1:-1, 1:-1]
     return out

@@ -34,7 +34,9 @@ FLOOR = 1e-3
 SURELY = 0.999
 """Probability of air above which a voxel is not weighed: the empty room around the head."""
 MIN_VARIANCE = 1e-4
-"""Of intensities scaled to about 0..1; air that was set to zero has none of its own."""
+"""Least variance of a component, of intensities scaled to about 0..1. Air that a scanner or a
+defacing tool set to zero has no variance, and the likelihood of its component would have no
+bound."""
 BRIGHTEST = 1.5
 """Intensity, in parts of the brain's brightest, beyond which all is alike: fat has up to 1.3."""
 _CHUNK = 1 << 16
@@ -145,7 +147,8 @@ def fit(values: Floats, prior: Floats, *, seed: int = 0) -> Gaussians:
     for t, count in enumerate(GAUSSIANS.values()):
         at = np.flatnonzero(best == t)
         if len(np.unique(values[at], axis=0)) <= count:
-            # Of what the map hardly sees, its best samples; eyes may be out of view.
+            # The map expects hardly any of this tissue (eyes may lie outside the picture): its
+            # components start from the samples that are most probable for it.
             at = np.argsort(-prior[:, t], kind="stable")[: len(values) // 100]
         nearest = kmeans(values[at], count, random_state=seed).labels
         resp[at, np.flatnonzero(tissue == t)[nearest]] = 1

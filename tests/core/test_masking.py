@@ -36,3 +36,19 @@ def test_bounding_box_margin_stays_inside_the_grid() -> None:
 def test_an_empty_mask_has_no_box() -> None:
     with pytest.raises(ValueError, match="empty"):
         masking.bounding_box(np.zeros((3, 3, 3), bool))
+
+
+def test_a_ball_closes_what_it_bridges_and_nothing_else() -> None:
+    mask = np.zeros((40, 20, 20), bool)
+    mask[5:15, 5:15, 5:15] = mask[19:29, 5:15, 5:15] = True  # a gap of four voxels
+    zooms = (1.0, 1.0, 1.0)
+    shut, open_ = masking.closed(mask, 4.0, zooms), masking.closed(mask, 1.0, zooms)
+    assert shut[17, 10, 10]
+    assert (open_ == mask).all()
+    assert shut[mask].all()
+    # a closing adds nothing beyond the box of what it closes
+    assert not shut[30:].any()
+    assert not shut[:5].any()
+    assert masking.near(mask, 2.0, zooms)[3, 10, 10]
+    assert not masking.near(mask, 2.0, zooms)[2, 10, 10]
+    assert not masking.closed(np.zeros_like(mask), 4.0, zooms).any()

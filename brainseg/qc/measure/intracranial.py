@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from brainseg.core.masking import bounding_box
+from brainseg.core.masking import bounding_box, closed
 from brainseg.core.volume import BoolArray
 
 RADIUS_MM = 10.0
@@ -47,8 +47,6 @@ def intracranial_ml(mask: BoolArray, zooms: tuple[float, float, float]) -> float
     steps = [z * n / m for z, n, m in zip(zooms, inner.shape, small.shape, strict=True)]
     pad = [math.ceil(RADIUS_MM / s) + 1 for s in steps]
     padded = np.pad(small, [(p, p) for p in pad])
-    wide = ndimage.distance_transform_edt(~padded, sampling=steps) <= RADIUS_MM
-    closed = ndimage.distance_transform_edt(wide, sampling=steps) > RADIUS_MM
-    closed = ndimage.binary_fill_holes(closed | padded)
-    bridged = int((closed & ~padded).sum()) * math.prod(steps) / 1000.0
+    whole = ndimage.binary_fill_holes(closed(padded, RADIUS_MM, tuple(steps)))
+    bridged = int((whole & ~padded).sum()) * math.prod(steps) / 1000.0
     return float(total + bridged)
