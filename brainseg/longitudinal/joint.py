@@ -14,12 +14,12 @@ from brainseg.errors import DataError
 from brainseg.longitudinal.matching import spread
 from brainseg.mixture import responsibilities
 from brainseg.tissues import em
-from brainseg.tissues.bias import LogField, scanner_zero
+from brainseg.tissues.bias import LogField
 from brainseg.tissues.fit import SAMPLES, named_model, relative_noise
 from brainseg.tissues.model import Floats, Model, anchors_of, components_for, place
 from brainseg.tissues.neighbourhood import usual_strength
 from brainseg.tissues.regions import by_region
-from brainseg.tissues.scan import CLIP, Scan, scaled
+from brainseg.tissues.scan import Scan, limits, scaled
 from brainseg.tissues.tables import TissueTable
 from brainseg.tissues.voxels import Neighbours, Voxels, decide
 
@@ -159,7 +159,7 @@ def _learn(
     """Fit mixture and bias field to all sessions, and match the sessions to it, in turns."""
     components = components_for(placed=atlas is not None)
     first, count = scans[0], len(scans)
-    at = spread(first.inside, SAMPLES)
+    at = spread(first.tissue, SAMPLES)
     places = None if atlas is None else place(components, atlas[:, first.rows(at)])
     tiled = None if places is None else np.tile(places, (count, 1))
     everywhere = tuple(np.tile(axis, count) for axis in at)
@@ -183,15 +183,17 @@ def _learn(
 
 
 def _prepare(sessions: Sequence[NDArray[np.float32]], mask: BoolArray, needed: int) -> list[Scan]:
-    """Crop, clip and scale all sessions alike: the mean of their percentiles counts for all."""
+    """Crop, clip and scale all sessions alike: the mean of their limits counts for all."""
     if not mask.any():
         raise DataError("the brain mask that the sessions share is empty")
     box = bounding_box(mask, margin=1)
     inside = np.ascontiguousarray(mask[box])
-    bounds = np.array([np.percentile(s[box][inside], CLIP) for s in sessions], np.float64)
-    low, high = bounds.mean(axis=0)
-    zeros = [scanner_zero(s, float(b[0])) for s, b in zip(sessions, bounds, strict=True)]
-    zero = float(np.mean(zeros))
+    found = [limits(session, session[box][inside], t1w=True) for session in sessions]
+    zero, low, high = np.array([bounds[:3] for bounds in found]).mean(axis=0).tolist()
+    accidents = np.zeros(inside.shape, bool)
+    for session, (_, _, brightest, limited) in zip(sessions, found, strict=True):
+        if limited:
+            accidents |= session[box] > brightest
     out = []
     for session in sessions:
         cropped = session[box]
@@ -199,8 +201,8 @@ def _prepare(sessions: Sequence[NDArray[np.float32]], mask: BoolArray, needed: i
             raise DataError(
                 "a session holds too few different intensities in the brain; is it a label map?"
             )
-        channel = scaled(cropped, zero=zero, low=float(low), high=float(high))
-        out.append(Scan([channel], inside, box, (zero,), (float(high) - zero,)))
+        channel = scaled(cropped, zero=zero, low=low, high=high)
+        out.append(Scan([channel], inside, box, (zero,), (high - zero,), accidents))
     return out
 
 

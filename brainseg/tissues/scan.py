@@ -69,10 +69,8 @@ class Scan:
         zeros, scales = [], []
         for volume in volumes:
             cropped = np.asarray(volume[box], dtype=np.float32)
-            lo, most, hi = np.percentile(cropped[inside], (CLIP[0], BULK, CLIP[1]))
-            zero = scanner_zero(volume, float(lo))
-            if not channels and (brightest := zero + BRIGHTEST * (most - zero)) < hi:
-                hi = brightest
+            zero, lo, hi, limited = limits(volume, cropped[inside], t1w=not channels)
+            if limited:
                 accidents = cropped > hi
             distinct = np.unique(np.clip(cropped[inside], lo, hi)).size
             if distinct < max(needed, 2):
@@ -80,9 +78,9 @@ class Scan:
                     f"the brain holds {distinct} different intensities, {needed} tissues need at "
                     "least as many; is this a label map? Otherwise ask for fewer `tissues`"
                 )
-            channels.append(scaled(cropped, zero=zero, low=float(lo), high=float(hi)))
+            channels.append(scaled(cropped, zero=zero, low=lo, high=hi))
             zeros.append(zero)
-            scales.append(float(hi - zero))
+            scales.append(hi - zero)
         return cls(channels, inside, box, tuple(zeros), tuple(scales), accidents)
 
     @property
@@ -125,6 +123,33 @@ class Scan:
         out = np.zeros(shape, np.float32)
         out[self.box] = cropped
         return out
+
+
+def limits(volume: Array, values: Array, *, t1w: bool) -> tuple[float, float, float, bool]:
+    """Say between which intensities tissue lies.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (I, J, K)
+        The scan.
+    values : ndarray, shape (n_mask,)
+        Its intensities in the brain.
+    t1w : bool
+        Nothing of this contrast is much brighter than white matter.
+
+    Returns
+    -------
+    zero, low, high : float
+        The scanner's zero, and the limits.
+    limited : bool
+        What is above `high` are accidents, more than `CLIP` cuts off.
+    """
+    low, most, high = (float(p) for p in np.percentile(values, (CLIP[0], BULK, CLIP[1])))
+    zero = scanner_zero(volume, low)
+    brightest = zero + BRIGHTEST * (most - zero)
+    if t1w and brightest < high:
+        return zero, low, brightest, True
+    return zero, low, high, False
 
 
 def scaled(data: Array, *, zero: float, low: float, high: float) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 from tissue_heads import small_brain
 
 from brainseg.errors import DataError
@@ -64,3 +65,16 @@ def test_label_maps_are_refused() -> None:
     one, mask, truth = small_brain()
     with pytest.raises(DataError, match="few different intensities"):
         fit_sessions([one, (truth > 2).astype(np.float32)], mask, ZOOMS, None, OPTIONS)
+
+
+def test_bright_accidents_of_one_session_move_no_other() -> None:
+    one, mask, _ = small_brain(seed=1)
+    other, _, _ = small_brain(seed=2)
+    clean = volumes(fit_sessions([one, other], mask, ZOOMS, None, OPTIONS))
+    blobs = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(mask.shape), 1.5)
+    enhanced = mask & (blobs > np.quantile(blobs[mask], 0.97))
+    other[enhanced] = 1.7 * np.percentile(other[mask], 90)
+    found = volumes(fit_sessions([one, other], mask, ZOOMS, None, OPTIONS))
+    # What the agent hides is lost to its tissue, or counts as white; two per cent beside.
+    assert np.abs(found[0] / clean[0] - 1).max() < 0.02
+    assert (np.abs(found[1] - clean[1]) < enhanced.sum() + 0.02 * clean[1]).all()
