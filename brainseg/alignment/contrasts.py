@@ -48,9 +48,23 @@ def align_contrast(
     ----------
     Studholme et al., Pattern Recognition 1999, doi:10.1016/S0031-3203(98)00091-0.
     """
+    return _resample(
+        moving, fixed, register_contrast(moving, fixed, mask=mask, name=name), mask, name
+    )
+
+
+def register_contrast(
+    moving: Volume, fixed: Volume, *, mask: BoolArray, name: str
+) -> NDArray[np.float64]:
+    """Find where a scan lies; parameters and errors as of `align_contrast`.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        Maps mm along the fixed scan's axes to mm along the moving one's.
+    """
     frame = _voxel_frame(moving.affine, moving.zooms, fixed.affine, fixed.zooms)
-    shift = _register(moving, fixed, mask, frame, name)
-    return _resample(moving, fixed, frame @ shift, mask, name)
+    return np.asarray(frame @ _register(moving, fixed, mask, frame, name))
 
 
 def _voxel_frame(

@@ -160,8 +160,8 @@ def _learn(
     components = components_for(placed=atlas is not None)
     first, count = scans[0], len(scans)
     at = spread(first.tissue, SAMPLES)
-    places = None if atlas is None else place(components, atlas[:, first.rows(at)])
-    tiled = None if places is None else np.tile(places, (count, 1))
+    seen = None if atlas is None else atlas[:, first.rows(at)]
+    places = None if seen is None else place(components, seen)
     everywhere = tuple(np.tile(axis, count) for axis in at)
     values = np.stack([scan.channels[0][at] for scan in scans]).astype(np.float64)
     gains, offsets = np.ones(count), np.zeros(count)
@@ -171,7 +171,7 @@ def _learn(
         found = em.fit(
             matched.reshape(-1, 1),
             components,
-            places=tiled,
+            atlas=None if seen is None else np.tile(seen, (1, count)),
             fields=[] if field is None else [field],
         )
         model = named_model(found, components, options.table)

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from brainseg.mixture import log_gaussian, log_joint, responsibilities
 from brainseg.tissues.bias import LogField
-from brainseg.tissues.lesions import LesionModel
-from brainseg.tissues.model import NEVER, Component, Floats, log_mixing
+from brainseg.tissues.lesions import LEARNING_RARE, LesionModel
+from brainseg.tissues.model import NEVER, Component, Floats, log_mixing, place
 from brainseg.tissues.start import first_anchors
 from brainseg.tissues.ties import (
+    CSF_STEP,
     MIN_VARIANCE,
     Moments,
     common_weights,
@@ -23,6 +24,7 @@ from brainseg.tissues.ties import (
     tied_covariances,
     tied_means,
 )
+from brainseg.tissues.unmixing import Unmixing
 
 # All steps are always made: where a threshold ended them, rounding alone could take a step more
 # or less and change 0.3 % of the labels. Forty or eighty steps gain nothing in Dice.
@@ -46,7 +48,7 @@ def fit(
     values: Floats,
     components: tuple[Component, ...],
     *,
-    places: NDArray[np.float32] | None = None,
+    atlas: NDArray[np.float32] | None = None,
     fields: Sequence[LogField] = (),
     lesions: LesionModel | None = None,
     allowed: NDArray[np.bool_] | None = None,
@@ -64,8 +66,8 @@ def fit(
     values : ndarray, shape (n, D)
         Positive intensities scaled to about 0..1; the first channel is T1-like.
     components : tuple of Component
-    places : ndarray, shape (n, M), optional
-        Spatial prior of each sample.
+    atlas : ndarray of float32, shape (7, n), optional
+        Probabilities of `brainseg.atlas.head_atlas.BRAIN` at each sample.
     fields : sequence of LogField
         One for each channel, moved in place; none for data without a bias field.
     lesions : LesionModel, optional
@@ -73,8 +75,10 @@ def fit(
     allowed : ndarray of bool, shape (n, M), optional
         Components that each sample may come from; the user knows the tissue of some.
     """
+    places = None if atlas is None else place(components, atlas)
+    unmixing = None if atlas is None else Unmixing.of(atlas)
     start = _State.of(_corrected(values, fields), components, places)
-    evidence = _Evidence(places, lesions, allowed)
+    evidence = _Evidence(places, unmixing, lesions, allowed)
     found, state = _climb(values, start, evidence, fields, _STEPS)
     weak = [field for field in fields if field.is_weak]
     if not weak:
@@ -89,6 +93,7 @@ class _Evidence:
     """What is known of the samples beside their intensities."""
 
     places: NDArray[np.float32] | None
+    unmixing: Unmixing | None
     lesions: LesionModel | None
     allowed: NDArray[np.bool_] | None
 
@@ -99,8 +104,14 @@ class _Evidence:
             joint = np.where(self.allowed, joint, NEVER)
         if self.lesions is None:
             return joint
-        other = self.lesions.log_joint(values, mixing, state.means, state.covariances)
+        other = self.lesions.log_joint(
+            values, mixing, state.means, state.covariances, rare=LEARNING_RARE
+        )
         return np.column_stack([joint, other])
+
+    def csf_step(self, values: Floats) -> float:
+        """Return how far CSF is expected below grey, in steps from grey to white."""
+        return CSF_STEP if self.unmixing is None else self.unmixing.csf_step(values[:, 0])
 
 
 def _climb(
@@ -122,7 +133,8 @@ def _climb(
         history.append(float(log_prob.mean()) - shift)
         if step == steps - 1:
             break
-        state = state.maximise(corrected, resp, mixing if places is not None else None)
+        csf_step = evidence.csf_step(corrected)
+        state = state.maximise(corrected, resp, mixing if places is not None else None, csf_step)
         for channel, field in enumerate(fields):
             _move(field, channel, corrected, resp, state)
         corrected = _corrected(values, fields)
@@ -196,10 +208,10 @@ class _State:
             covariances[:, channel, channel] = max(residual, MIN_VARIANCE)
         return cls(components, shares, anchors, weights, means, covariances)
 
-    def maximise(self, x: Floats, resp: Floats, mixing: Floats | None) -> _State:
+    def maximise(self, x: Floats, resp: Floats, mixing: Floats | None, csf_step: float) -> _State:
         """M-step: the mode of each parameter's posterior, one after the other."""
         found = Moments.of(x, resp)
-        anchors = tied_anchors(found, self.components, self.anchors, self.covariances)
+        anchors = tied_anchors(found, self.components, self.anchors, self.covariances, csf_step)
         means = tied_means(found, self.components, self.shares @ anchors)
         scatter = found.scatter_about(means)
         common = expected_covariances(scatter, found.size, self.components, anchors)

@@ -23,7 +23,6 @@ from brainseg.tissues.model import (
     allowed_by,
     anchors_of,
     components_for,
-    place,
 )
 from brainseg.tissues.neighbourhood import usual_strength
 from brainseg.tissues.partial_volume import volume_error
@@ -62,6 +61,9 @@ class FitOptions:
     seeds : ndarray of int, shape (n_mask,), or None
         Tissue of the table (1..K) in the voxels where the user knows it, 0 elsewhere; these keep
         it. For tables of `ANATOMY` and the prior ``tied``.
+    lesions : ndarray of bool, shape (n_mask,), or None
+        Lesions of white matter that the user knows: they teach nothing, count as white matter, and
+        no others are looked for. For the same tables and prior; none of them is a seed.
     threads : int
         Threads at most; bits do not depend on them.
     """
@@ -72,6 +74,7 @@ class FitOptions:
     cohort: CohortPrior | None = None
     seed: int = 0
     seeds: NDArray[np.integer] | None = None
+    lesions: BoolArray | None = None
     threads: int = 1
 
 
@@ -123,8 +126,8 @@ class TissueFit:
     volume_errors : ndarray, shape (3,)
         Standard errors of the summed fractions of CSF, GM and WM, in voxels.
     lesions : ndarray of float32, shape (n_mask,), or None
-        Probability that the voxel is of a lesion of white matter: bright, and explained by no
-        healthy tissue (with FLAIR only). In all else it counts as white matter.
+        Probability that the voxel is of a lesion of white matter: known, or bright on FLAIR and
+        explained by no healthy tissue. In all else it counts as white matter.
     """
 
     responsibilities: NDArray[np.float32]
@@ -185,6 +188,8 @@ def fit_tissues(
     options = options or FitOptions()
     others = channels or {}
     scan = Scan.prepare([data, *others.values()], mask, len(table))
+    if options.lesions is not None:
+        scan = scan.without(options.lesions)
     learnt = _learn(scan, zooms, table, options, tuple(others), spatial_prior)
     model = learnt.model
     strength = usual_strength(relative_noise(model)) if options.smooth is None else options.smooth
@@ -194,7 +199,7 @@ def fit_tissues(
         model,
         neighbours=Neighbours(zooms, strength),
         atlas=spatial_prior if model.components else None,
-        lesions=learnt.lesions,
+        lesions=learnt.lesions if options.lesions is None else options.lesions,
         allowed=allowed,
         threads=options.threads,
     )
@@ -280,15 +285,13 @@ def _fit_named(
     """Fit the tied components, and the bias fields if wanted, to a sample of the voxels."""
     components = components_for(placed=atlas is not None)
     at = scan.sample(SAMPLES)
-    places = None if atlas is None else place(components, atlas[:, scan.rows(at)])
+    seen = None if atlas is None else atlas[:, scan.rows(at)]
     fields: list[LogField] = []
     if with_field:
         fields = [LogField(scan.inside.shape, zooms, at) for _ in scan.channels]
     values = np.stack([c[at] for c in scan.channels], axis=1).astype(np.float64)
     allowed = _allowed(components, table, None if seeds is None else seeds[scan.rows(at)])
-    found = em.fit(
-        values, components, places=places, fields=fields, lesions=lesions, allowed=allowed
-    )
+    found = em.fit(values, components, atlas=seen, fields=fields, lesions=lesions, allowed=allowed)
     return named_model(found, components, table), found, fields
 
 

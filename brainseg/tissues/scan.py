@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Scan:
     zeros, scales : tuple of float
         intensity = value * scale + zero, by channel.
     accidents : ndarray of bool, shape (i, j, k), or None
-        Voxels that were too bright for tissue; they teach no parameter.
+        Voxels that are no healthy tissue, or too bright for one; they teach no parameter.
     """
 
     channels: list[NDArray[np.float32]]
@@ -82,6 +82,12 @@ class Scan:
             zeros.append(zero)
             scales.append(hi - zero)
         return cls(channels, inside, box, tuple(zeros), tuple(scales), accidents)
+
+    def without(self, known: BoolArray) -> Scan:
+        """Let the voxels that are known to be no healthy tissue, shape (n_mask,), teach nothing."""
+        apart = np.zeros_like(self.inside)
+        apart[self.inside] = known
+        return replace(self, accidents=apart if self.accidents is None else apart | self.accidents)
 
     @property
     def tissue(self) -> BoolArray:

@@ -11,7 +11,7 @@ from brainseg.tissues.model import CSF, GREY, INTENSITY, WHITE, Component, Float
 
 CSF_STEP = 1.2
 """Pure CSF may be too little to be found: it is expected 1.2 times as far below grey as white
-lies above it (1.0 to 1.5 on T1w, by sequence)."""
+lies above it (1.0 to 1.5 on T1w, by sequence), where no map says more."""
 
 # How firmly grey-to-CSF follows grey-to-white (a share of the samples), and the standard deviation
 # of their ratio.
@@ -34,14 +34,19 @@ MIN_VARIANCE = 1e-5
 
 
 def tie_line(
-    shares: Floats, precision: Floats, centres: Floats, anchors: Floats, n: float
+    shares: Floats,
+    precision: Floats,
+    centres: Floats,
+    anchors: Floats,
+    n: float,
+    step: float = CSF_STEP,
 ) -> tuple[Floats, float]:
     """Least squares of the pure intensities given the centres of all components.
 
-    The step from grey to CSF is expected to be `CSF_STEP` times that from white to grey.
+    The step from grey to CSF is expected to be `step` times that from white to grey.
     Returns the anchors and the penalty that this expectation costs.
     """
-    row = np.array([1.0, -(1 + CSF_STEP), CSF_STEP])
+    row = np.array([1.0, -(1 + step), step])
     spread = _CSF_STEP_SD * max(abs(anchors[2] - anchors[1]), 1e-3)
     weight = _CSF_TIE * n / spread**2
     normal = (shares.T * precision) @ shares + weight * np.outer(row, row)
@@ -102,11 +107,16 @@ def _everywhere(components: tuple[Component, ...]) -> NDArray[np.bool_]:
 
 
 def tied_anchors(
-    found: Moments, components: tuple[Component, ...], before: Floats, covariances: Floats
+    found: Moments,
+    components: tuple[Component, ...],
+    before: Floats,
+    covariances: Floats,
+    step: float = CSF_STEP,
 ) -> Floats:
     """Find the pure intensities by channel, shape (3, D), from all components of the cerebrum.
 
-    `before` are the present ones; `covariances` (M, D, D) weigh the components.
+    `before` are the present ones; `covariances` (M, D, D) weigh the components. On the first
+    channel CSF is expected `step` times as far below grey as white lies above it.
     """
     everywhere = _everywhere(components)
     shares = np.array([c.shares for c in components])
@@ -114,7 +124,7 @@ def tied_anchors(
     for channel in range(anchors.shape[1]):
         precision = np.where(everywhere, found.size / covariances[:, channel, channel], 0)
         if channel == 0:
-            best, _ = tie_line(shares, precision, centres[:, 0], before[:, 0], found.n)
+            best, _ = tie_line(shares, precision, centres[:, 0], before[:, 0], found.n, step)
             anchors[:, 0] = apart(best, before[:, 0])
         else:
             normal = (shares.T * precision) @ shares

@@ -55,7 +55,7 @@ def decide(
     *,
     neighbours: Neighbours,
     atlas: NDArray[np.float32] | None = None,
-    lesions: LesionModel | None = None,
+    lesions: LesionModel | BoolArray | None = None,
     allowed: NDArray[np.bool_] | None = None,
     threads: int = 1,
 ) -> Voxels:
@@ -69,9 +69,9 @@ def decide(
         Voxel sizes and strength of the Markov prior.
     atlas : ndarray of float32, shape (7, n), optional
         Spatial prior of the voxels inside the mask.
-    lesions : LesionModel, optional
-        With a FLAIR scan: lesion candidates are looked for, and count as white matter, which they
-        are a disease of.
+    lesions : LesionModel or ndarray of bool, shape (n,), optional
+        With the model, and a FLAIR scan, lesion candidates are looked for; else these are known.
+        Both count as white matter, which they are a disease of.
     allowed : ndarray of bool, shape (n, M), optional
         Components that each voxel may come from.
     threads : int
@@ -80,7 +80,11 @@ def decide(
     evidence = weigh(scan, model, model.groups, atlas, threads, allowed=allowed)
     sick = None
     if lesions is not None:
-        sick = _find_lesions(scan, model, lesions, neighbours, atlas, threads)
+        if isinstance(lesions, LesionModel):
+            sick = _find_lesions(scan, model, lesions, neighbours, atlas, threads)
+        else:
+            sick = np.zeros(scan.inside.size, np.float32)
+            sick[evidence.flat] = lesions
         evidence = evidence.white_where(sick, model)
     posterior = neighbours.posterior(evidence.groups, scan.inside, threads)
     groups = np.array(model.groups)

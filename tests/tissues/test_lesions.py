@@ -8,9 +8,10 @@ import pytest
 from scipy import ndimage
 from tissue_heads import small_brain
 
+from brainseg.core.metrics import dice
 from brainseg.tissues import tables
 from brainseg.tissues.fit import TissueFit, fit_tissues
-from brainseg.tissues.lesions import LEAST_MM3, in_white_matter, log_unexplained
+from brainseg.tissues.lesions import LEAST_MM3, LesionModel, in_white_matter
 from brainseg.tissues.model import INTENSITY
 
 # FLAIR of nothing, CSF, grey, white.
@@ -72,6 +73,23 @@ def test_lesions_do_not_move_white_matter() -> None:
     assert np.abs(shift).max() < 20
 
 
+def test_a_heavy_load_does_not_teach_white_matter_to_be_as_wide() -> None:
+    """Lesions of a third of the white matter, little brighter than it and of all degrees."""
+    data, flair, mask, truth, _ = brain_with_lesion(radius=0)
+    rng = np.random.default_rng(5)
+    spots = ndimage.gaussian_filter(rng.standard_normal(mask.shape), 2)
+    spots = (spots > np.quantile(spots[truth == 3], 0.66)) & (truth == 3)
+    flair = flair + np.float32(20) * rng.standard_normal(mask.shape).astype(np.float32)
+    flair[spots] += rng.uniform(150, 330, int(spots.sum())).astype(np.float32)
+    data[spots] = 700 + 30 * rng.standard_normal(int(spots.sum()))
+    result = fit(data, flair, mask)
+    assert result.lesions is not None
+    found = np.zeros(mask.shape, bool)
+    found[mask] = result.lesions > 0.5
+    assert dice(found, spots) > 0.7
+    assert result.fractions[spots[mask], 1].mean() < 0.1
+
+
 def test_a_healthy_brain_has_no_candidates() -> None:
     data, mask, truth = small_brain(noise=0.03)
     flair = FLAIR[truth] + 20 * np.random.default_rng(3).standard_normal(mask.shape)
@@ -111,9 +129,7 @@ def test_the_unexplained_begins_at_a_rare_distance_and_only_on_the_bright_side()
     means, covariances = np.array([[0.8, 0.5]]), np.eye(2)[None] * 0.01
     radius = np.sqrt(-2 * np.log(1e-3)) * 0.1  # chi-squared with two degrees of freedom
     values = np.array([[0.8, 0.5 + radius], [0.8, 0.5 - radius]])
-    found = log_unexplained(
-        values, np.zeros(1), means, covariances, flair=1, components=tuple(white)
-    )
+    found = LesionModel(1, tuple(white)).log_joint(values, np.zeros(1), means, covariances)
     density = -np.log(2 * np.pi * 0.01) - 0.5 * (radius / 0.1) ** 2
     np.testing.assert_allclose(found[0], density)
     assert found[1] == -np.inf
