@@ -12,10 +12,10 @@ import numpy as np
 
 from brainseg.config import CONTRASTS, SegmentConfig, usual_tissues
 from brainseg.core.metrics import Agreement, compare
-from brainseg.core.volume import Array, BoolArray
+from brainseg.core.volume import Array
 from brainseg.errors import DataError, UsageError
 from brainseg.io.grids import require_same_grid
-from brainseg.io.inputs import Image, read_labels, read_mask, read_scan, source_of
+from brainseg.io.inputs import Image, read_known, read_labels, read_scan, source_of
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import segment_volume
 from brainseg.segmentation import Segmentation
@@ -65,6 +65,7 @@ def segment(
     mask: Image | None = None,
     contrasts: Mapping[str, Image] | None = None,
     seeds: Image | None = None,
+    lesions: Image | None = None,
     config: SegmentConfig | None = None,
     **options: Any,
 ) -> Segmentation:
@@ -84,6 +85,8 @@ def segment(
         lies on the scan's.
     seeds : str, Path, nibabel image or ndarray, optional
         Label map on the scan's grid: voxels whose tissue is known, 0 elsewhere.
+    lesions : str, Path, nibabel image or ndarray, optional
+        Your own mask of lesions of white matter on the scan's grid (above 0 is lesion).
     config : SegmentConfig, optional
     **options
         Fields of `SegmentConfig`, for example ``tissues="three"``; they go before `config`.
@@ -99,24 +102,22 @@ def segment(
         Each names the file or the argument that is wrong.
     """
     scan = read_scan(image, affine=affine, zooms=zooms)
-    own_mask: BoolArray | None = None
     if isinstance(mask, str) and mask in ("auto", "none"):
-        options["mask"] = mask
+        options["mask"], mask = mask, None
     elif mask is not None:
-        options["mask"], own_mask = "file", read_mask(mask, scan)
+        options["mask"] = "file"
+    known = read_known(scan, mask=mask, seeds=seeds, lesions=lesions)
     further = {n: _contrast(n, c, scan) for n, c in (contrasts or {}).items()}
     others = [source_of(contrast, name) for name, contrast in further.items()]
-    if own_mask is not None:
-        others.append(source_of(mask, "mask"))
-    if seeds is not None:
-        others.append(source_of(seeds, "seeds"))
+    for role, given in (("mask", mask), ("seeds", seeds), ("lesions", lesions)):
+        if given is not None:
+            others.append(source_of(given, role))
     result = segment_volume(
         scan.volume,
         _config(config, options),
-        mask=own_mask,
+        known=known,
         finite=scan.finite,
         contrasts={name: contrast.volume for name, contrast in further.items()},
-        seeds=None if seeds is None else read_labels(seeds, "seeds", reference=scan)[0].data,
     )
     return Segmentation(scan, result, tuple(others))
 

@@ -18,6 +18,7 @@ from brainseg.anatomy.prior import spatial_prior
 from brainseg.anatomy.result_checks import MapAgreement
 from brainseg.config import SegmentConfig
 from brainseg.core import demands, masking
+from brainseg.core.known import NOTHING, Known
 from brainseg.core.steps import Steps
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.errors import DataError, UsageError
@@ -51,8 +52,8 @@ class SegmentedVolume:
         Seconds by step.
     flair : ndarray of float32, shape (I, J, K), or None
         The FLAIR scan, aligned, where there is one.
-    seeded : bool
-        The fit started from voxels whose tissue the user knew.
+    known : Known
+        What the user knew.
     agreement : MapAgreement
         How far mask and tissues agree with the head network's map.
     regions : ndarray of uint8, shape (n_mask,), or None
@@ -69,7 +70,7 @@ class SegmentedVolume:
     config: SegmentConfig
     seconds: Mapping[str, float]
     flair: NDArray[np.float32] | None = None
-    seeded: bool = False
+    known: Known = NOTHING
     agreement: MapAgreement = NO_MAP
     regions: NDArray[np.uint8] | None = None
     head: WholeHead | None = None
@@ -126,7 +127,7 @@ class SegmentedVolume:
 
     @property
     def lesions_ml(self) -> float:
-        """Volume of the lesion candidates in mL; 0 where none were looked for."""
+        """Volume of the lesions in mL, known or candidates; 0 where none were looked for."""
         if self.fit.lesions is None:
             return 0.0
         return float(self.fit.lesions.sum(dtype=np.float64)) * self.volume.voxel_volume
@@ -141,10 +142,9 @@ def segment_volume(
     volume: Volume,
     config: SegmentConfig,
     *,
-    mask: BoolArray | None = None,
+    known: Known = NOTHING,
     finite: BoolArray | None = None,
     contrasts: Mapping[str, Volume] | None = None,
-    seeds: NDArray[np.integer] | None = None,
     steps: Steps | None = None,
 ) -> SegmentedVolume:
     """Segment one head.
@@ -154,15 +154,12 @@ def segment_volume(
     volume : Volume
         T1w scan, float32, axes in canonical order.
     config : SegmentConfig
-    mask : ndarray of bool, optional
-        The user's brain mask, for ``config.mask == "file"``.
+    known : Known, optional
+        What the user knows; a brain mask for ``config.mask == "file"``.
     finite : ndarray of bool, optional
         Where the scan's voxels were finite numbers; others are left out of the brain.
     contrasts : mapping of name to Volume, optional
         T2w, FLAIR or PDw of the same person, each on its own grid.
-    seeds : ndarray of int, optional
-        Voxels whose tissue is known (1..K), 0 elsewhere. They keep it, and the same model as
-        without them is fitted around them.
     steps : Steps, optional
         Is told of each step and its seconds.
 
@@ -178,10 +175,12 @@ def segment_volume(
     # BLAS sums in an order that depends on its threads; one keeps the bits the same.
     with threadpool_limits(limits=1):
         with steps.step("Brain mask"):
-            brain = _without_missing(find_brain(volume, config, mask).within(finite), volume)
+            brain = _without_missing(find_brain(volume, config, known.mask).within(finite), volume)
         demands.require_brain_size(volume, brain.mask)
-        _require_whole_head(config, brain, seeds)
+        _require_whole_head(config, brain, known.seeds)
         demands.require_values(masking.extract(volume.data, brain.mask), len(table))
+        if known.lesions is not None:
+            demands.require_lesions(known.lesions, brain.mask)
         channels = {}
         for name, contrast in (contrasts or {}).items():
             with steps.step(f"Align {name}"):
@@ -199,7 +198,7 @@ def segment_volume(
             if note:
                 brain = brain.warned(note)
         with steps.step("Tissues"):
-            fit = _fit(volume, brain.mask, config, channels=channels, atlas=atlas, seeds=seeds)
+            fit = _fit(volume, brain.mask, config, channels=channels, atlas=atlas, known=known)
         with steps.step("Compare"):
             agreement = compare(seen, doubt, volume, brain.mask, fit.fractions)
         head = _around(volume, channels, brain.mask, fit, config, steps)
@@ -211,7 +210,7 @@ def segment_volume(
         config,
         dict(steps.seconds),
         channels.get("FLAIR"),
-        seeds is not None,
+        known,
         agreement,
         _most_probable(atlas),
         head,
@@ -255,16 +254,21 @@ def _fit(
     *,
     channels: Mapping[str, Array],
     atlas: NDArray[np.float32] | None,
-    seeds: NDArray[np.integer] | None,
+    known: Known,
 ) -> TissueFit:
     """Fit the tissues; classes that have no other name are named by their seeds alone."""
     table = tables.table(config.tissues).of_brain
     named = config.prior in ("atlas", "tied") and table.name in ANATOMY
-    if seeds is not None and not named:
+    if known.lesions is not None and not named:
+        raise UsageError(
+            f"`lesions`: classes without names (`tissues` {config.tissues}, `prior` "
+            f"{config.prior}) know no white matter; use `tissues` six or three"
+        )
+    if known.seeds is not None and not named:
         return fit_seeded(
             volume.data,
             mask,
-            seeds,
+            known.seeds,
             zooms=volume.zooms,
             table=table,
             bias=config.bias,
@@ -275,7 +279,7 @@ def _fit(
         mask,
         volume.zooms,
         table=table,
-        options=_fit_options(config, None if seeds is None else known_tissues(seeds, mask, table)),
+        options=_fit_options(config, known, mask),
         channels=channels,
         spatial_prior=atlas,
     )
@@ -314,15 +318,21 @@ def _most_probable(prior: NDArray[np.float32] | None) -> NDArray[np.uint8] | Non
     return regions
 
 
-def _fit_options(config: SegmentConfig, known: NDArray[np.int64] | None) -> FitOptions:
-    """Return what the configuration says of the fit; the atlas comes in as a map of its own."""
+def _fit_options(config: SegmentConfig, known: Known, mask: BoolArray) -> FitOptions:
+    """Return what the fit is to know; the atlas comes in as a map of its own."""
+    table = tables.table(config.tissues).of_brain
+    lesions = None if known.lesions is None else masking.extract(known.lesions, mask)
+    seeds = None if known.seeds is None else known_tissues(known.seeds, mask, table)
+    if seeds is not None and lesions is not None:
+        seeds[lesions] = 0
     return FitOptions(
         bias=config.bias,
         smooth=config.smooth,
         prior="tied" if config.prior == "atlas" else config.prior,
         cohort=config.cohort,
         seed=config.seed,
-        seeds=known,
+        seeds=seeds,
+        lesions=lesions,
         threads=config.threads,
     )
 

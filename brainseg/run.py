@@ -9,17 +9,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from brainseg.config import SegmentConfig
+from brainseg.core.known import Known
 from brainseg.core.steps import Steps
-from brainseg.core.volume import BoolArray, Volume
+from brainseg.core.volume import Volume
 from brainseg.errors import CannotCreateError
 from brainseg.io import atomic, derivatives, locks, nifti
 from brainseg.io.bids import split_name
 from brainseg.io.derivatives import Target
-from brainseg.io.inputs import Source, read_mask, source_of
+from brainseg.io.inputs import Source, read_known, source_of
 from brainseg.io.nifti import Scan
 from brainseg.io.sidecar import read_acquisition
 from brainseg.pipeline import SegmentedVolume, segment_volume
@@ -51,6 +49,8 @@ class Job:
         T2w, FLAIR or PDw scans of the same person.
     seeds : Path or None
         Label map of voxels whose tissue is known, on the scan's grid.
+    lesions : Path or None
+        The user's mask of lesions of white matter, on the scan's grid.
     """
 
     path: Path
@@ -59,6 +59,7 @@ class Job:
     index: int | None = None
     contrasts: tuple[tuple[str, Path], ...] = ()
     seeds: Path | None = None
+    lesions: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +69,16 @@ class Inputs:
     Attributes
     ----------
     scan : Scan
-    mask : ndarray of bool, shape of the scan, or None
+    known : Known
     contrasts : mapping of name to Volume
         Each on its own grid.
-    seeds : ndarray of int, shape of the scan, or None
     others : tuple of Source
         Names and hashes of all but the scan.
     """
 
     scan: Scan
-    mask: BoolArray | None
+    known: Known
     contrasts: Mapping[str, Volume]
-    seeds: NDArray[np.integer] | None
     others: tuple[Source, ...] = ()
 
 
@@ -96,19 +95,16 @@ def read(job: Job) -> Inputs:
     """Read the files of a job, and log what a reader should know of the scan."""
     scan = nifti.load(job.path, index=job.index)
     scan = replace(scan, acquisition=read_acquisition(job.path))
-    mask = None if job.mask is None else read_mask(job.mask, scan)
     scans = {name: nifti.load(path) for name, path in job.contrasts}
     others = [source_of(contrast, name) for name, contrast in scans.items()]
-    for role, path in (("mask", job.mask), ("seeds", job.seeds)):
+    for role, path in (("mask", job.mask), ("seeds", job.seeds), ("lesions", job.lesions)):
         if path is not None:
             others.append(source_of(path, role))
-    seeds = None
-    if job.seeds is not None:
-        seeds = nifti.load_labels(job.seeds, reference=scan)[0].data
+    known = read_known(scan, mask=job.mask, seeds=job.seeds, lesions=job.lesions)
     for note in scan.notes:
         log.warning("%s: %s", scan.path.name, note)
     contrasts = {name: contrast.volume for name, contrast in scans.items()}
-    return Inputs(scan, mask, contrasts, seeds, tuple(others))
+    return Inputs(scan, known, contrasts, tuple(others))
 
 
 def plain_target(path: Path, out: Path, *, uncompressed: bool = False) -> Target:
@@ -185,10 +181,9 @@ def _segment(
     result = segment_volume(
         scan.volume,
         config,
-        mask=inputs.mask,
+        known=inputs.known,
         finite=scan.finite,
         contrasts=inputs.contrasts,
-        seeds=inputs.seeds,
         steps=steps,
     )
     for warning in result.warnings:

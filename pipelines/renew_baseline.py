@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from brainseg.config import SegmentConfig
+from brainseg.core.known import Known
 from brainseg.evaluation.phantom import Phantom, make_phantom
 from brainseg.io.derivatives import to_json, versions
 from brainseg.pipeline import segment_volume
@@ -40,7 +41,9 @@ def estimate(head: Phantom, options: dict[str, str]) -> dict[str, Any]:
     """Segment the head and return every parameter that was estimated."""
     config = SegmentConfig(**options)  # type: ignore[arg-type]
     volume = head.volume.with_data(head.volume.data.astype(np.float32, order="C"))
-    result = segment_volume(volume, config, mask=head.mask if config.mask == "file" else None)
+    result = segment_volume(
+        volume, config, known=Known(head.mask if config.mask == "file" else None)
+    )
     mixture = result.fit.mixture
     return {
         "mask_ml": float(np.count_nonzero(result.mask) * volume.voxel_volume),

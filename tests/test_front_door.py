@@ -167,11 +167,16 @@ def test_every_input_beside_the_scan_is_named_and_hashed(tmp_path: Path) -> None
     voxels = hashlib.sha256(HEAD.mask.tobytes()).hexdigest()
     assert source_of(HEAD.mask, "mask") == Source("mask", "mask", voxels)
     seeds = HEAD.six.astype(np.uint8)
-    found = quick(scan, contrasts={"FLAIR": path}, seeds=seeds)
-    assert [s.role for s in found.others] == ["FLAIR", "mask", "seeds"]
+    lesions = np.zeros(HEAD.mask.shape, np.uint8)
+    lesions[tuple(np.argwhere(HEAD.six == 3)[::200].T)] = 1
+    found = quick(scan, contrasts={"FLAIR": path}, seeds=seeds, lesions=lesions)
+    assert [s.role for s in found.others] == ["FLAIR", "mask", "seeds", "lesions"]
     found.save(tmp_path / "out", report=False)
     written = json.loads((tmp_path / "out/head_desc-brainseg_mixture.json").read_text())
-    assert [s["role"] for s in written["other_inputs"]] == ["FLAIR", "mask", "seeds"]
+    assert [s["role"] for s in written["other_inputs"]] == ["FLAIR", "mask", "seeds", "lesions"]
+    # Those of the mask, not candidates found on the FLAIR.
+    assert written["lesion_mask_ml"] == pytest.approx(np.count_nonzero(lesions) * 0.027)
+    assert "lesion_candidates_ml" not in written
     assert written["other_inputs"][0]["sha256"] == digest
 
 

@@ -105,6 +105,13 @@ def _add_run(commands: Commands) -> None:
     parser.add_argument(
         "--seeds", type=path_of, metavar="FILE", help="label map of voxels whose tissue is known"
     )
+    parser.add_argument(
+        "--lesion-mask",
+        type=path_of,
+        metavar="FILE",
+        help="your own mask of lesions of white matter: they count as white matter and are kept "
+        "out of the fit",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite earlier results")
     parser.add_argument(
         "--report-only",
@@ -194,9 +201,10 @@ def _run(args: argparse.Namespace) -> int:
         for name, path in (("T2w", args.t2), ("FLAIR", args.flair), ("PDw", args.pd))
         if path is not None
     )
-    if len(args.scans) > 1 and (own_mask or contrasts or args.seeds):
+    if len(args.scans) > 1 and (own_mask or contrasts or args.seeds or args.lesion_mask):
         raise UsageError(
-            "--mask FILE, --t2, --flair, --pd and --seeds fit one person; run the scans one by one"
+            "--mask FILE, --t2, --flair, --pd, --seeds and --lesion-mask fit one person; run the "
+            "scans one by one"
         )
     jobs = [
         Job(
@@ -206,6 +214,7 @@ def _run(args: argparse.Namespace) -> int:
             index=args.volume,
             contrasts=contrasts,
             seeds=args.seeds,
+            lesions=args.lesion_mask,
         )
         for path in args.scans
     ]

@@ -86,5 +86,31 @@ def require_values(values: Array, n_tissues: int) -> None:
             )
 
 
+MOST_LESIONS = 0.3
+"""Largest share of a brain that a mask of lesions may cover; ten times the heaviest loads of
+multiple sclerosis and small vessel disease."""
+
+
+def require_lesions(lesions: BoolArray, mask: BoolArray) -> None:
+    """Refuse a mask of lesions that lies mostly outside the brain, or is no mask of lesions.
+
+    Raises
+    ------
+    DataError
+    """
+    total, inside = np.count_nonzero(lesions), np.count_nonzero(lesions & mask)
+    if total and inside < total / 2:
+        raise DataError(
+            f"the lesion mask lies outside the brain with {total - inside:,} of its {total:,} "
+            "voxels; does it belong to this scan?"
+        )
+    share = inside / np.count_nonzero(mask)
+    if share > MOST_LESIONS:
+        raise DataError(
+            f"the lesion mask covers {share:.0%} of the brain; lesions of white matter are "
+            f"{MOST_LESIONS:.0%} at most. Is it a mask of the brain, or a label map?"
+        )
+
+
 def _by(sides: Array) -> str:
     return " x ".join(f"{s:.3g}" for s in sides)

@@ -65,7 +65,7 @@ def load_intensities(job: Job, config: SegmentConfig, *, steps: Steps | None = N
     volume = inputs.scan.volume
     with threadpool_limits(limits=1):
         with steps.step("Brain mask"):
-            brain = find_brain(volume, config, inputs.mask).within(inputs.scan.finite)
+            brain = find_brain(volume, config, inputs.known.mask).within(inputs.scan.finite)
         images = {job.target.suffix: volume.data}
         for name, contrast in inputs.contrasts.items():
             with steps.step(f"Align {name}"):

@@ -39,7 +39,7 @@ needs no network.
 - `*_desc-preproc_T1w`: the scan, bias field removed
 - `*_dseg` without `desc-`: label map of grey matter (1), white matter (2) and CSF (3)
 - `*_label-GM_probseg`, `-WM`, `-CSF`: share of each in every voxel
-- `*_label-L_probseg`: probability of a lesion, where there was a FLAIR scan
+- `*_label-L_probseg`: probability of a lesion, where there was a FLAIR scan or a mask of lesions
 - `*_seg-six_desc-posterior_dseg`, `*_seg-six_label-*_desc-posterior_probseg`: the tissues of the
   table that was asked for; its `WM` is `sixWM` there, so that nobody takes it for all white matter
 - `*_seg-regions_desc-prior_dseg`: where head atlas and head network expected each part of the brain

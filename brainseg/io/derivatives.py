@@ -33,6 +33,11 @@ REGIONS = (
     "the fit of the tissues began with, no parcellation by this scan's intensities"
 )
 LABELS = "Label map: the most probable tissue of each voxel inside the brain mask"
+LESION_CANDIDATES = (
+    "Lesion candidates: bright on FLAIR, in white matter, and explained by no healthy tissue; "
+    "counted as white matter in all other maps"
+)
+KNOWN_LESIONS = "The user's mask of lesions; counted as white matter in all other maps"
 HEAD_LABELS = (
     "Label map of the whole head: the most probable tissue of each voxel, topology cleaned up"
 )
@@ -267,7 +272,7 @@ def record(
         "seed": result.config.seed,
         "zero": result.fit.zero,
         "bias_flat": log_bias is None or is_flat(np.exp(log_bias[result.mask][::7])),
-        "seeded": result.seeded,
+        "seeded": result.known.seeds is not None,
         "contrasts": list(result.fit.contrasts),
         "input": {"name": scan.path.name, "sha256": scan.sha256},
         "acquisition": scan.acquisition.known(),
@@ -277,7 +282,8 @@ def record(
     if result.head is not None:
         content["head"] = _of_head(result, result.head)
     if result.fit.lesions is not None:
-        content["lesion_candidates_ml"] = result.lesions_ml
+        known = result.known.lesions is not None
+        content["lesion_mask_ml" if known else "lesion_candidates_ml"] = result.lesions_ml
     if timed:
         content["seconds"] = {name: round(s, 3) for name, s in result.seconds.items()}
     return content
@@ -374,9 +380,7 @@ def _sidecars(target: Target, result: SegmentedVolume) -> dict[str, str]:
         texts[f"{names.REGIONS}.json"] = to_json(base | brain_only | {"Description": REGIONS})
         texts[f"{names.REGIONS}.tsv"] = label_table(SIX)
     if result.fit.lesions is not None:
-        told = (
-            "Lesion candidates: bright on FLAIR, in white matter, and explained by no healthy "
-            "tissue; counted as white matter in all other maps"
-        )
+        known = result.known.lesions is not None
+        told = KNOWN_LESIONS if known else LESION_CANDIDATES
         texts[f"{names.LESIONS}.json"] = to_json(base | brain_only | {"Description": told})
     return texts

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from brainseg.core.known import Known
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.errors import DataError, UsageError
 from brainseg.io import nifti
@@ -34,7 +35,7 @@ class Source:
     Attributes
     ----------
     role : str
-        ``mask``, ``seeds``, or the contrast: ``T2w``, ``FLAIR``, ``PDw``.
+        ``mask``, ``seeds``, ``lesions``, or the contrast: ``T2w``, ``FLAIR``, ``PDw``.
     name : str
         Of its file, without folders.
     sha256 : str
@@ -153,6 +154,27 @@ def read_mask(image: Image, scan: Scan, name: str = "mask") -> BoolArray:
             f"{called}: the mask is empty (its values: {values}); brain is what is above 0"
         )
     return mask
+
+
+def read_known(
+    scan: Scan,
+    *,
+    mask: Image | None = None,
+    seeds: Image | None = None,
+    lesions: Image | None = None,
+) -> Known:
+    """Read what the user knows of a scan, on its grid.
+
+    Raises
+    ------
+    NoInputError, DataError, UsageError
+    """
+    return Known(
+        None if mask is None else read_mask(mask, scan),
+        None if seeds is None else read_labels(seeds, "seeds", reference=scan)[0].data,
+        # A scan without lesions is a finding, so this mask may be empty.
+        None if lesions is None else read_labels(lesions, "lesions", reference=scan)[0].data > 0,
+    )
 
 
 def _path(image: str | os.PathLike[str], name: str) -> Path:

@@ -345,18 +345,25 @@ def _lesions(d: Drawing, lesions: Array) -> Panel:
     low, high = np.percentile(shown[subject.mask][::7], [0.5, 99.8])
     base = m.draw(shown, lambda s: pictures.window(s, float(low), float(high)))
     ml = float(lesions.sum(dtype=np.float64)) * subject.volume.voxel_volume
-    return Panel(
-        "lesions",
+    title, look, key = (
         "Lesion candidates",
         "Candidates, not a diagnosis: every bright spot of the white matter should be outlined. "
         "Bright rims of the ventricles, choroid plexus and flow artefacts may be outlined, too.",
+        "lesion candidate",
+    )
+    if "lesion_mask_ml" in subject.record:
+        title, look, key = "Lesions", "The outlines are those of the mask that was given.", "lesion"
+    return Panel(
+        "lesions",
+        title,
+        look,
         pictures.webp(m.annotate(base)),
-        "Slices of the brain with the outlines of lesion candidates.",
+        "Slices of the brain with the outlines of lesions.",
         m,
         pictures.png_layer(
             _outline(m, subject, lesions).astype(np.uint8), [pictures.rgb(LESION_COLOUR)]
         ),
-        (Key(LESION_COLOUR, "lesion candidate"),),
+        (Key(LESION_COLOUR, key),),
         note=f"{ml:.2f} mL in all; they count as white matter in the volumes.",
     )
 

@@ -52,7 +52,7 @@ def read_subject(target: Target, scan: Scan) -> Subject:
     # A record of version 0.2.0 has none: there the whole intensity was divided.
     zero = float(record.get("zero", 0.0))
     lesions = None
-    if "lesion_candidates_ml" in record:
+    if "lesion_candidates_ml" in record or "lesion_mask_ml" in record:
         lesions = stacked([names.LESIONS])[:, 0]
     regions = None
     if target.image(names.REGIONS).exists():

@@ -80,6 +80,8 @@ class Record(TypedDict):
     head: NotRequired[_Head]
     other_inputs: NotRequired[list[_Other]]
     seeded: NotRequired[bool]
+    lesion_candidates_ml: NotRequired[float]
+    lesion_mask_ml: NotRequired[float]
     contrasts: NotRequired[list[str]]
     versions: _Versions
     seconds: NotRequired[dict[str, float]]

@@ -40,7 +40,7 @@ class Subject:
     record : Mapping
         What `brainseg.io.derivatives.record` says of the fit.
     lesions : ndarray of float32, shape (n_mask,), or None
-        Probability of a lesion; None without a FLAIR scan.
+        Probability of a lesion; None without a FLAIR scan or a mask of lesions.
     flair : ndarray of float32, shape (I, J, K), or None
     contrasts : mapping of name to ndarray of float32, shape (n_mask,)
         Corrected intensities of further contrasts inside the mask, as the mixture saw them.

@@ -48,7 +48,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "structure": (
         "What is measured. CSF, GM and WM are the three tissues; TABLE_ABBR is a tissue of the "
         "table that was asked for, for example six_SGM; brain is GM and WM; mask is the brain "
-        "mask; tiv the total intracranial volume; lesions the candidates (with a FLAIR scan only)",
+        "mask; tiv the total intracranial volume; lesions the candidates (with a FLAIR scan only), "
+        "or those of a mask that was given",
         "",
     ),
     "name": ("Its name in words", ""),
@@ -128,7 +129,8 @@ def measure_volumes(subject: Subject) -> list[Row]:
     name = "estimate" if head is None else "inside the inner table of the skull"
     rows.append(Row(TIV, f"Total intracranial volume ({name})", tiv, tiv_fraction=1.0))
     if subject.lesions is not None:
-        found = row(LESIONS, "Lesion candidates", subject.lesions)
+        name = "Lesions (given)" if "lesion_mask_ml" in subject.record else "Lesion candidates"
+        found = row(LESIONS, name, subject.lesions)
         number = count_lesions(masking.scatter(subject.lesions, subject.mask), unit)
         rows.append(replace(found, count=number))
     return rows

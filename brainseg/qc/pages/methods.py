@@ -200,6 +200,10 @@ def _fit(record: Mapping[str, Any]) -> str:
         "short fits chose the best, with classes tied to their tissues (the mean of a boundary "
         "class lies between those of its neighbours)"
     )
+    if "lesion_mask_ml" in record:
+        told += (
+            ", the lesions that the user had outlined kept out of it and counted as white matter,"
+        )
     if record.get("seeded"):
         told += ", voxels that the user had labelled kept in their tissue throughout,"
     said = " ".join(record["warnings"])
