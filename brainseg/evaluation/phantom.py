@@ -15,7 +15,7 @@ from brainseg.atlas.warping import pull
 from brainseg.core.masking import bounding_box
 from brainseg.core.volume import BoolArray, FloatArray, Volume
 from brainseg.errors import UsageError
-from brainseg.tissues.tables import SIX, THREE, TissueTable
+from brainseg.tissues.tables import HEAD, SIX, THREE, TissueTable
 
 TISSUES = (
     "csf",
@@ -57,6 +57,8 @@ class Phantom:
         white.
     three, six : ndarray of uint8
         The tissue of the largest share, as in `brainseg.tissues.tables.THREE` and `SIX`.
+    head : ndarray of uint8
+        The same for every voxel of the scan, as in `brainseg.tissues.tables.HEAD`.
     mask : ndarray of bool
         The brain: half of the voxel or more lies inside the dura.
     bias : ndarray of float32
@@ -67,6 +69,7 @@ class Phantom:
     intensity: NDArray[np.uint8]
     three: NDArray[np.uint8]
     six: NDArray[np.uint8]
+    head: NDArray[np.uint8]
     mask: BoolArray
     bias: NDArray[np.float32]
 
@@ -121,11 +124,13 @@ def make_phantom(
     csf, cortex, deep, white, stem, leaves, core = (head.inside[t] for t in TISSUES[:7])
     grey, pale = cortex + deep + leaves, white + stem + core
     whole = partial(_scattered, head.brain, head.box)
+    three = whole(_largest([csf, grey, pale], THREE))
     return Phantom(
         volume=Volume(scan, affine),
         intensity=whole(_classes(csf, grey, pale, deep)),
-        three=whole(_largest([csf, grey, pale], THREE)),
+        three=three,
         six=whole(_largest([csf, cortex, white, deep, stem, leaves + core], SIX)),
+        head=_around(head, three),
         mask=head.brain,
         bias=gain,
     )
@@ -340,3 +345,13 @@ def _scattered(
     out = np.zeros(mask.shape, np.uint8)
     out[box] = labels * mask[box]
     return out
+
+
+def _around(head: _Head, brain: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put what fills most of a voxel (bone, soft tissue or air) around the labels of the brain."""
+    bone = head.outside["bone"] + head.outside["marrow"]
+    soft = head.outside["muscle"] + head.outside["fat"]
+    air = 1 - bone - soft
+    air[head.box] -= sum(head.inside.values())
+    labels = HEAD.values[-3:][np.argmax([bone, soft, air], axis=0)]
+    return np.where(head.brain, brain, labels)

@@ -7,7 +7,7 @@ import pytest
 
 from brainseg.errors import UsageError
 from brainseg.evaluation.phantom import CONTRASTS, Phantom, make_phantom
-from brainseg.tissues.tables import INTENSITY, THREE
+from brainseg.tissues.tables import HEAD, INTENSITY, THREE
 
 COARSE = (3.0, 3.0, 3.0)
 
@@ -62,6 +62,18 @@ def test_every_tissue_has_a_sensible_volume(clean: Phantom) -> None:
 def test_labels_fill_the_mask_and_nothing_else(clean: Phantom) -> None:
     for labels in (clean.intensity, clean.three, clean.six):
         np.testing.assert_array_equal(labels > 0, clean.mask)
+
+
+def test_the_whole_head_is_the_brain_and_what_lies_around_it(clean: Phantom) -> None:
+    np.testing.assert_array_equal(clean.head[clean.mask], clean.three[clean.mask])
+    index = {t.abbreviation: t.index for t in HEAD.tissues}
+    around = clean.head[~clean.mask]
+    assert set(np.unique(around)) == {index[name] for name in ("B", "ST", "AIR")}
+    # an adult's skull holds 0.4 to 1.2 L, neck and jaw apart; every face of the field is air
+    assert 400 < (around == index["B"]).sum() * clean.volume.voxel_volume < 1200
+    assert clean.head[0, 0, -1] == index["AIR"]
+    bone = clean.volume.data[clean.head == index["B"]]
+    assert np.median(bone) < np.median(clean.volume.data[clean.head == index["ST"]])
 
 
 def test_classes_of_intensity_merge_into_three_where_two_tissues_meet(clean: Phantom) -> None:
