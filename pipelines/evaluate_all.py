@@ -1,14 +1,16 @@
 """The figures of the site's evidence page, step by step; what is done is kept.
 
     python pipelines/evaluate_all.py --peers PEERS/bin/python ...  # do what is missing
+    python pipelines/evaluate_all.py --ours --again                # after a change of brainseg
     python pipelines/evaluate_all.py --gather                      # write docs/evidence only
     python pipelines/evaluate_all.py --list                        # say what is done
 
-A step is one tool on one scan. Its result is a small JSON in ``build/evidence``; remove it (or give
-``--again``) to do the step anew. `--gather` writes ``docs/evidence/figures.csv`` with a row for
-every figure, "not measured" ones included, and the machine in ``docs/evidence/about.json``. A
-figure whose step was not done in this checkout keeps the value and the date that the table has. The
-page and the README's figures are made from these two (`pipelines/evidence_page.py`).
+``--area`` and ``--tool`` choose further. A step is one tool on one scan. Its result is a small JSON
+in ``build/evidence``; remove it (or give ``--again``) to do the step anew. `--gather` writes
+``docs/evidence/figures.csv`` with a row for every figure, "not measured" ones included, and the
+machine in ``docs/evidence/about.json``. A figure whose step was not done in this checkout keeps the
+value and the date that the table has. The page and the README's figures are made from these two
+(`pipelines/evidence_page.py`).
 
 Other tools live in environments of their own (`pipelines/evaluation_peers.py`); ``--peers`` takes
 a Python for each. Everything runs on one thread, and costs are seconds of processor time, so that
@@ -35,6 +37,7 @@ from typing import Any
 
 import benchmark_extraction
 import evaluate_accuracy
+import evaluate_head
 import evidence_page
 import nibabel as nib
 import numpy as np
@@ -52,6 +55,7 @@ from brainseg.errors import BrainsegError
 from brainseg.evaluation.comparison import compare_files
 from brainseg.io import nifti
 from brainseg.longitudinal.person import segment_person
+from brainseg.tissues.tables import HEAD
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = ROOT / "build" / "evidence"
@@ -232,7 +236,7 @@ def volumes(found: Figures) -> Figures:
     return {f"mL {name}": float(ml) for name, ml in found.items()}
 
 
-# Brain mask, anatomy, two visits, robustness, cost --------------------------------------------
+# Brain mask, anatomy, whole head, two visits, robustness, cost -----------------------------------
 
 
 def extraction(args: argparse.Namespace, *, name: str, route: str) -> Figures:
@@ -268,6 +272,17 @@ def anatomy(args: argparse.Namespace, *, name: str, tool: str) -> Figures:
             found, folder / f"{name}_muse.nii.gz", None, schemes=(scheme, "muse"), tolerance_mm=1.0
         ).rows
     return {f"Dice {row.name}": row.dice for row in rows} | cost
+
+
+def whole_head(args: argparse.Namespace, *, name: str) -> Figures:
+    """Compare the tissues of a whole head with BrainWeb's, or with the map it was drawn from."""
+    number = name.removeprefix("map ")
+    known = (
+        evaluate_head.drawn(args.data, int(number), t2=False)
+        if number.isdigit()
+        else evaluate_head.colin(args.data)
+    )
+    return dices(evaluate_head.scores(evaluate_head.segment(known, threads=1).labels, known))
 
 
 def repeat(args: argparse.Namespace, *, tool: str) -> Figures:
@@ -350,9 +365,9 @@ def one_thread() -> dict[str, str]:
 
 
 def processor_seconds() -> float:
-    """Processor time of this process."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    """Processor time of this process and of those that it waited for."""
+    used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 # The plan -------------------------------------------------------------------------------------
@@ -378,6 +393,13 @@ def plan() -> Iterator[Step]:
             run = partial(anatomy, name=name, tool=tool if tool == "brainseg" else key_of(tool))
             measures = tuple(f"Dice {r}" for r in REGIONS)
             yield Step("anatomy", "NiChart", name, tool, measures, run)
+    parts = tuple(f"Dice {t.abbreviation}" for t in HEAD.tissues)
+    marrow = ("Dice B with marrow", "Dice ST without marrow")
+    run = partial(whole_head, name="colin27")
+    yield Step("whole head", "colin27", "colin27", "brainseg", parts + marrow, run)
+    for number in evaluate_head.HELD_OUT:
+        run = partial(whole_head, name=f"map {number}")
+        yield Step("whole head", "held-out label maps", f"map {number}", "brainseg", parts, run)
     whole = [n for n in benchmark_extraction.REFERENCES if not n.startswith("stripped")]
     for route in ("fused", "network", "atlas", "deepbet"):
         tool = "brainseg" if route == "fused" else f"{route} alone"
@@ -410,6 +432,7 @@ def plan() -> Iterator[Step]:
 
 def do(step: Step, args: argparse.Namespace) -> None:
     """Do a step and keep its result."""
+    began = processor_seconds()
     try:
         with threadpool_limits(1):
             figures = step.run(args)
@@ -423,7 +446,7 @@ def do(step: Step, args: argparse.Namespace) -> None:
     scratch = step.file.with_suffix(".part")
     scratch.write_text(text + "\n")
     scratch.rename(step.file)
-    print(step.file.stem, figures, flush=True)
+    print(f"{step.file.stem} ({processor_seconds() - began:.0f} s)", figures, flush=True)
 
 
 def gather(args: argparse.Namespace) -> None:
@@ -475,13 +498,15 @@ def main() -> None:
         help="Pythons that have the other tools; a tool that none has is left out")  # fmt: skip
     add("--area", nargs="+", help="only these: tissues, anatomy, 'brain mask', ...")
     add("--tool", nargs="+", help="only these")
+    add("--ours", action="store_true", help="only brainseg, not the tools beside it")
     add("--again", action="store_true", help="do steps anew whose result is there")
     add("--list", action="store_true", help="say which steps are done")
     add("--gather", action="store_true", help="do nothing, write docs/evidence")
     args = parser.parse_args()
     STEPS.mkdir(parents=True, exist_ok=True)
     wanted = [s for s in plan() if (not args.area or s.area in args.area)
-              and (not args.tool or s.tool in args.tool)]  # fmt: skip
+              and (not args.tool or s.tool in args.tool)
+              and not (args.ours and s.tool.startswith(tuple(PEERS.values())))]  # fmt: skip
     if args.list:
         for step in wanted:
             print("done" if step.file.exists() else "    ", step.file.stem)

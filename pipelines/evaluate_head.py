@@ -160,16 +160,21 @@ def told(result: SegmentedVolume) -> str:
     )
 
 
+def scores(labels: NDArray[np.uint8], case: Case) -> dict[str, float]:
+    """Return the Dice of every tissue; of colin27 also that of bone with what lies within it."""
+    found = {t.abbreviation: dice(labels == t.index, case.truth == t.index) for t in HEAD.tissues}
+    if case.name == "colin27":
+        whole = between_tables(case.truth)
+        found["B with marrow"] = dice(labels == BONE, whole == BONE)
+        found["ST without marrow"] = dice(labels == SOFT, whole == SOFT)
+    return found
+
+
 def score(case: Case, threads: int) -> None:
     """Print the Dice of every tissue."""
     result = segment(case, threads)
-    values = {t.abbreviation: dice(result.labels == t.index, case.truth == t.index)
-              for t in HEAD.tissues}  # fmt: skip
-    print(f"{case.name:10}" + " ".join(f"{k} {v:.3f}" for k, v in values.items()), flush=True)
-    if case.name == "colin27":
-        whole = between_tables(case.truth)
-        again = [dice(result.labels == k, whole == k) for k in (BONE, SOFT)]
-        print(f"{'':10}with marrow as bone: B {again[0]:.3f} ST {again[1]:.3f}")
+    values = scores(result.labels, case)
+    print(f"{case.name:10}" + ", ".join(f"{k} {v:.3f}" for k, v in values.items()), flush=True)
     print(f"{'':10}{told(result)}", flush=True)
 
 

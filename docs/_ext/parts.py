@@ -360,6 +360,18 @@ def evidence_anatomy() -> str:
     return evidence_page.section(turned, *evidence_page.unique(turned, "measure"))
 
 
+def evidence_head() -> str:
+    """The tissues of the whole head: a row a tissue, a column a set of scans."""
+    figures = evidence_page.area(evidence_page.read(EVIDENCE), "whole head")
+    names = {t.abbreviation: t.name for t in tables.HEAD.tissues}
+    turned = []
+    for f in figures:
+        tissue, _, how = f.measure.removeprefix("Dice ").partition(" ")
+        named = f"{names[tissue]}, {how}" if how else names[tissue]
+        turned.append(replace(f, tool=named, measure=f"Dice, {f.data}"))
+    return evidence_page.section(turned, *evidence_page.unique(turned, "measure"))
+
+
 def evidence_visits() -> str:
     """Two scans of one person."""
     return _evidence("two visits", None)
