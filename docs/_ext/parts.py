@@ -199,7 +199,7 @@ def tissue_tables() -> str:
         rows = [
             [str(t.index), code(t.abbreviation), t.name, t.parent or "n/a", t.colour,
              "n/a" if t.bids is None else str(t.bids)]
-            for t in name.tissues
+            for t in name.by_value
         ]  # fmt: skip
         head = ["value", "abbreviation", "tissue", "merges into", "colour", "BIDS common label"]
         text += table(head, rows)

@@ -86,9 +86,12 @@ for name, weight, mean, variance in zip(
 # %%
 # Score it
 # --------
-# The synthetic head has a truth. ``evaluate`` pairs equal label values.
+# The synthetic head has a truth. ``evaluate`` pairs equal label values, or those that ``pairs`` names: in the set of three
+# tissues 1 is grey matter, 2 is white matter and 3 is CSF.
 
-for row in brainseg.evaluate(found.to_nifti("three"), work / "phantom_seg-true_dseg.nii.gz"):
+pairs = {name: ([value], [value]) for name, value in (("GM", 1), ("WM", 2), ("CSF", 3))}
+truth = work / "phantom_seg-true_dseg.nii.gz"
+for row in brainseg.evaluate(found.to_nifti("three"), truth, pairs=pairs):
     print(f"{row.name}: Dice {row.dice:.3f}")
 
 # %%

@@ -83,8 +83,9 @@ plain = brainseg.segment(t1.volume.data, affine=affine, mask=t1.mask.astype(np.u
 more = brainseg.segment(
     t1.volume.data, affine=affine, mask=t1.mask.astype(np.uint8), contrasts={"T2w": t2.volume.data}
 )
+pairs = {name: ([value], [value]) for name, value in (("GM", 1), ("WM", 2), ("CSF", 3))}
 for name, found in (("T1w", plain), ("T1w + T2w", more)):
-    rows = brainseg.evaluate(found.to_nifti("three"), t1.three)
+    rows = brainseg.evaluate(found.to_nifti("three"), t1.three, pairs=pairs)
     print(f"{name:10s}", "  ".join(f"{r.name} {r.dice:.3f}" for r in rows))
 
 # %%
