@@ -4,41 +4,29 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from brainseg.config import SegmentConfig
-from brainseg.core import masking
 from brainseg.core.steps import Steps
-from brainseg.core.volume import Array
 from brainseg.errors import BrainsegError, CannotCreateError, DataError, UsageError
-from brainseg.io import atomic, dataset, derivatives, locks, names, nifti, staging
+from brainseg.io import atomic, dataset, derivatives, locks, nifti, staging
 from brainseg.io.bids import is_label, parse, split_name
 from brainseg.io.derivatives import Target
-from brainseg.io.grids import Grid, grid_of
-from brainseg.io.nifti import Scan
-from brainseg.io.staging import Encoder
 from brainseg.longitudinal.change import Change, changes
 from brainseg.longitudinal.person import Person, segment_person
+from brainseg.person_files import SPACE, Visit, images, lesion_table, record, table, volumes
 from brainseg.qc.measure.person import PersonSummary, quality_json, summarise
-from brainseg.tissues.tables import THREE
 
 log = logging.getLogger(__name__)
 
-SPACE = "midspace"
-"""How file names call the space in the middle of the visits."""
 # What the name of an output has after that of the person; a new run clears what an old one left.
 ENDING = re.compile(
     rf"(ses-[A-Za-z0-9+]+_)?space-{SPACE}_[A-Za-z0-9_-]+\.(nii\.gz|json|tsv)"
     rf"|ses-[A-Za-z0-9+]+_(label-[A-Z]+_)?desc-long_[A-Za-z]+\.(nii\.gz|json|tsv)"
     rf"|ses-[A-Za-z0-9+]+_from-T1w_to-{SPACE}_mode-image_xfm\.txt"
-    r"|desc-quality_long\.json|long\.(tsv|json|html)"
+    r"|desc-quality_long\.json|lesions\.tsv|long\.(tsv|json|html)"
 )
 
 
@@ -56,12 +44,15 @@ class PersonJob:
         From `person_target`.
     years : tuple of float or None
         Ages or times of the visits in years, for changes per year.
+    others : tuple of tuple of (name, Path)
+        For each visit its T2w, FLAIR or PDw scans; empty for none at any visit.
     """
 
     paths: tuple[Path, ...]
     labels: tuple[str, ...]
     target: Target
     years: tuple[float, ...] | None = None
+    others: tuple[tuple[tuple[str, Path], ...], ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,9 +66,22 @@ class PersonJob:
 
     @property
     def contrasts(self) -> tuple[tuple[str, Path], ...]:
-        """The scans of the further visits, each with the name of its visit."""
+        """All scans but the first, each with the names of its visit and contrast."""
         pairs = zip(self.labels[1:], self.paths[1:], strict=True)
-        return tuple((f"ses-{label}", path) for label, path in pairs)
+        found = [(f"ses-{label}", path) for label, path in pairs]
+        for label, others in zip(self.labels, self.others, strict=False):
+            found += [(f"ses-{label}_{name}", path) for name, path in others]
+        return tuple(found)
+
+    def only(self, kept: Sequence[int]) -> PersonJob:
+        """Return the job of some of the visits."""
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in kept),
+            labels=tuple(self.labels[i] for i in kept),
+            years=None if self.years is None else tuple(self.years[i] for i in kept),
+            others=tuple(self.others[i] for i in kept) if self.others else (),
+        )
 
     @property
     def years_since_first(self) -> tuple[float, ...] | None:
@@ -94,6 +98,8 @@ class PersonJob:
             raise UsageError(
                 f"`ages`: {len(self.years)} given for {len(self.paths)} scans; give one each"
             )
+        if self.others and len(self.others) != len(self.paths):
+            raise ValueError("`others` has as many items as there are visits, or none")
 
 
 def person_target(folder: Path, root: Path, name: str, sources: Sequence[str]) -> Target:
@@ -110,6 +116,7 @@ def plain_job(
     name: str | None = None,
     labels: Sequence[str] | None = None,
     years: Sequence[float] | None = None,
+    others: Mapping[str, Sequence[Path]] | None = None,
 ) -> PersonJob:
     """Name the person and the visits of plain files, by their names where these tell.
 
@@ -123,7 +130,15 @@ def plain_job(
     labels : sequence of str, optional
         By default the ``ses`` of each name, else 1, 2, ...
     years : sequence of float, optional
+    others : mapping of name to sequence of Path, optional
+        ``T2w``, ``FLAIR`` or ``PDw`` to such a scan of each visit.
     """
+    for contrast, found in (others or {}).items():
+        if len(found) != len(paths):
+            raise UsageError(
+                f"`{contrast}`: {len(found)} scans for {len(paths)} visits; give one each, in the "
+                "same order"
+            )
     parsed = [parse(f"{split_name(path)[0]}_T1w.nii.gz") for path in paths]
     subjects = {n.get("sub") if n else None for n in parsed}
     sessions = [n.get("ses") if n else None for n in parsed]
@@ -134,11 +149,16 @@ def plain_job(
     if len(labels) != len(paths):
         raise UsageError(f"`sessions`: {len(labels)} names for {len(paths)} scans; give one each")
     label = (name or known or "person").removeprefix("sub-")
+    sources = [path.name for group in (paths, *(others or {}).values()) for path in group]
     return PersonJob(
         tuple(paths),
         tuple(text.removeprefix("ses-") for text in labels),
-        person_target(out, out, f"sub-{label}", [path.name for path in paths]),
+        person_target(out, out, f"sub-{label}", sources),
         None if years is None else tuple(years),
+        tuple(
+            tuple((contrast, found[i]) for contrast, found in (others or {}).items())
+            for i in range(len(paths))
+        ),
     )
 
 
@@ -176,8 +196,8 @@ def run_person(
         Tell the seconds of each step in the record.
     steps : Steps, optional
     failed : callable, optional
-        Told of each scan that cannot be read; the others go on. Without it the first such scan
-        is an error.
+        Told of each scan that cannot be used, by its path; the others go on where they are two
+        at least.
 
     Raises
     ------
@@ -187,33 +207,41 @@ def run_person(
     steps = steps or Steps()
     _require_free(job, force=force)
     with steps.step("Load"):
-        job, scans = _read(job, failed)
+        visits, notes = _read(job)
     target = job.target
     with locks.hold(target.lock):
         derivatives.recover(target)
         former = _require_free(job, force=force)
         person = segment_person(
-            [scan.volume for scan in scans],
+            [visit.scan.volume for visit in visits.values()],
             config,
-            finite=[scan.finite for scan in scans],
+            finite=[visit.scan.finite for visit in visits.values()],
+            contrasts=[visit.volumes for visit in visits.values()],
+            labels=[visit.label for visit in visits.values()],
             steps=steps,
         )
-        for warning in person.warnings:
-            log.warning("%s: %s", job.name, warning)
-        found = changes(job.labels, _volumes(person, len(scans)), job.years_since_first)
+        person = replace(person, notes=person.notes + tuple(str(e) for e in notes.values()))
+        there = list(visits)
+        notes |= {there[i]: DataError(why) for i, why in person.left_out.items()}
+        _tell(job, person, notes, failed)
+        kept = [there[i] for i in person.kept]
+        job, seen = job.only(kept), [visits[i] for i in kept]
+        found = changes(job.labels, volumes(person), job.years_since_first)
         with steps.step("Measure"):
             measured = summarise(job.labels, person, found)
-        files = _outputs(job, scans, person)
+        files = images(seen, person)
         files["desc-quality_long.json"] = quality_json(measured).encode
-        record = _record(job, scans, person, config, timed=timed)
+        if person.lesions is not None:
+            files["lesions.tsv"] = lesion_table(job.labels, person.lesions).encode
+        told = record(seen, person, config, timed=timed)
         if report:
             from brainseg.qc.pages import person as page
 
             with steps.step("Report"):
-                html = page.page(job.name, measured, person, found, record)
+                html = page.page(job.name, measured, person, found, told)
             files["long.html"] = html.encode
-        files["long.tsv"] = _table(found).encode
-        files["long.json"] = derivatives.to_json(record).encode
+        files["long.tsv"] = table(found).encode
+        files["long.json"] = derivatives.to_json(told).encode
         with steps.step("Write"):
             describe = dataset.describe_dataset if target.is_dataset else dataset.describe_folder
             describe(target.root)
@@ -239,151 +267,39 @@ def _require_free(job: PersonJob, *, force: bool) -> list[str]:
     return there
 
 
-def _read(
-    job: PersonJob, failed: Callable[[Path, BrainsegError], None] | None
-) -> tuple[PersonJob, list[Scan]]:
-    """Read the scans; those that cannot be read are told and left out."""
-    scans, kept = [], []
-    for i, path in enumerate(job.paths):
+def _read(job: PersonJob) -> tuple[dict[int, Visit], dict[int, BrainsegError]]:
+    """Read the scans of each visit; return the visits, and why others cannot be read."""
+    visits: dict[int, Visit] = {}
+    lost: dict[int, BrainsegError] = {}
+    for i, (label, path) in enumerate(zip(job.labels, job.paths, strict=True)):
         try:
-            scans.append(nifti.load(path))
+            scan = nifti.load(path)
+            others = {n: nifti.load(other) for n, other in (job.others[i] if job.others else ())}
         except BrainsegError as error:
-            if failed is None:
-                raise
-            failed(path, error)
+            lost[i] = error
             continue
-        kept.append(i)
-        for note in scans[-1].notes:
+        visits[i] = Visit(label, scan, others)
+        for note in scan.notes:
             log.warning("%s: %s", path.name, note)
-    if len(kept) == len(job.paths):
-        return job, scans
-    if len(kept) < 2:
-        raise DataError(
-            f"{job.name}: {len(kept)} of {len(job.paths)} scans can be read; two or more are needed"
-        )
-    years = None if job.years is None else tuple(job.years[i] for i in kept)
-    left = replace(
-        job,
-        paths=tuple(job.paths[i] for i in kept),
-        labels=tuple(job.labels[i] for i in kept),
-        years=years,
-    )
-    return left, scans
+    if len(visits) < 2:
+        if len(job.paths) > 2:
+            raise DataError(
+                f"{job.name}: {len(visits)} of {len(job.paths)} visits can be read; two or more "
+                f"are needed ({next(iter(lost.values()))})"
+            )
+        raise next(iter(lost.values()))
+    return visits, lost
 
 
-def _volumes(person: Person, count: int) -> list[dict[str, float]]:
-    """Return for each visit the mL of CSF, GM, WM, brain and skull, and of further tissues."""
-    out = []
-    for s in range(count):
-        found = person.volumes_ml(s) | {"intracranial": person.intracranial_ml}
-        sums = person.fit.voxels[s].responsibilities.sum(axis=0, dtype=np.float64)
-        for tissue, total in zip(person.table.tissues, sums, strict=True):
-            found.setdefault(tissue.abbreviation, float(total) * person.mean.voxel_volume)
-        out.append(found)
-    return out
-
-
-def _table(found: Sequence[Change]) -> str:
-    columns = list(asdict(found[0]))
-    rows = ["\t".join(columns)]
-    for change in found:
-        cells = [
-            "n/a" if value is None else value if isinstance(value, str) else f"{value:.4f}"
-            for value in asdict(change).values()
-        ]
-        rows.append("\t".join(cells))
-    return "\n".join(rows) + "\n"
-
-
-def _outputs(job: PersonJob, scans: Sequence[Scan], person: Person) -> dict[str, Encoder]:
-    """Return the images of all visits, in the common space and on their own grids."""
-    space = grid_of(person.mean)
-    here = f"space-{SPACE}"
-    files: dict[str, Encoder] = {
-        f"{here}_desc-mean_T1w.nii.gz": partial(_image, person.mean.data, space),
-        f"{here}_desc-brain_mask.nii.gz": partial(_labels, person.mask.astype(np.uint8), space),
-    }
-    for s, (label, scan) in enumerate(zip(job.labels, scans, strict=True)):
-        ses = f"ses-{label}"
-        voxels = person.fit.voxels[s]
-        own = names.table_labels(person.table)
-        files[f"{ses}_{here}_desc-preproc_T1w.nii.gz"] = partial(_image, person.preproc(s), space)
-        files[f"{ses}_{here}_dseg.nii.gz"] = partial(
-            _labels, masking.scatter(voxels.three, person.mask), space
-        )
-        best = person.table.values[voxels.responsibilities.argmax(axis=1)]
-        files[f"{ses}_{here}_{own}.nii.gz"] = partial(
-            _labels, masking.scatter(best, person.mask), space
-        )
-        shares = [masking.scatter(voxels.fractions[:, k], person.mask) for k in range(3)]
-        back = person.space.carry_back(s, scan.volume, shares)
-        for k, tissue in enumerate(THREE.tissues):
-            name = names.fraction(tissue).removesuffix("_probseg")
-            files[f"{ses}_{here}_{name}_probseg.nii.gz"] = partial(_shares, shares[k], space)
-            files[f"{ses}_{name}_desc-long_probseg.nii.gz"] = partial(_shares, back[k], scan.grid)
-        files[f"{ses}_desc-long_dseg.nii.gz"] = partial(_labels, _largest(back), scan.grid)
-        pose = "\n".join(" ".join(f"{x:.10g}" for x in row) for row in person.space.poses[s])
-        files[f"{ses}_from-T1w_to-{SPACE}_mode-image_xfm.txt"] = f"{pose}\n".encode
-    return files
-
-
-def _largest(shares: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """Return the label of the largest share; 0 where less than half of a voxel is brain."""
-    stacked = np.stack(shares)
-    out: NDArray[np.uint8] = THREE.values[stacked.argmax(axis=0)]
-    out[stacked.sum(axis=0) < 0.5] = 0
-    return out
-
-
-def _image(data: Array, grid: Grid) -> bytes:
-    return nifti.compress(nifti.image_bytes(np.asarray(data, np.float32), grid))
-
-
-def _labels(data: Array, grid: Grid) -> bytes:
-    return nifti.compress(nifti.image_bytes(data, grid, intent="label"))
-
-
-def _shares(data: Array, grid: Grid) -> bytes:
-    parts = np.rint(np.clip(data, 0, 1) * np.float32(derivatives.PARTS)).astype(np.uint16)
-    raw = nifti.image_bytes(parts, grid, intent="estimate", slope=1 / derivatives.PARTS)
-    return nifti.compress(raw)
-
-
-def _record(
-    job: PersonJob, scans: Sequence[Scan], person: Person, config: SegmentConfig, *, timed: bool
-) -> dict[str, Any]:
-    """Return what was estimated and how, as it is written to the JSON."""
-    model = person.fit.model
-    options = {name: value for name, value in asdict(config).items() if name != "threads"}
-    content: dict[str, Any] = {
-        "sessions": [
-            {
-                "label": label,
-                "name": scan.path.name,
-                "sha256": scan.sha256,
-                "to_midspace": person.space.poses[s].tolist(),
-                "gain": float(person.fit.gains[s]),
-                "offset": float(person.fit.offsets[s]),
-            }
-            for s, (label, scan) in enumerate(zip(job.labels, scans, strict=True))
-        ],
-        "likeness": person.likeness,
-        "brain": {
-            "route": person.brain.route,
-            "confidence": person.brain.confidence,
-            "checks": dict(person.brain.checks),
-        },
-        "weights": model.weights.tolist(),
-        "means": model.means.tolist(),
-        "covariances": model.covariances.tolist(),
-        "log_likelihood": [float(h) for h in person.fit.found.history],
-        "converged": person.fit.found.converged,
-        "warnings": list(person.warnings),
-        "standard_error": "root mean square change between visits of people who hardly changed, "
-        "in per cent (brainseg.longitudinal.change.REPEATABILITY)",
-        "options": options,
-        "versions": derivatives.versions(),
-    }
-    if timed:
-        content["seconds"] = {name: round(s, 3) for name, s in person.seconds.items()}
-    return content
+def _tell(
+    job: PersonJob,
+    person: Person,
+    lost: Mapping[int, BrainsegError],
+    failed: Callable[[Path, BrainsegError], None] | None,
+) -> None:
+    """Tell what a reader should know, and of each visit that could not be used."""
+    for warning in person.warnings:
+        log.warning("%s: %s", job.name, warning)
+    for i, error in sorted(lost.items()):
+        if failed is not None:
+            failed(job.paths[i], error)

@@ -1,13 +1,17 @@
 """How well changes between visits are measured: synthetic truth, real visits, zero change.
 
-Three tables, each with the ordinary path's figures (every scan segmented alone) beside those of
+Tables, each with the ordinary path's figures (every scan segmented alone) beside those of
 `brainseg long`:
 
 1. a synthetic head whose ventricles grow, or whose cortex thins, by a known share of their volume,
    scanned anew (noise, bias field, gain, position) at each visit;
-2. the same head again with nothing changed: the error of a change of zero;
+2. the same head again with nothing changed, once turned by 10 degrees and with twice the
+   noise: the error of a change of zero;
 3. real visits of people who hardly changed, from ``--data``; their root mean square is
    `brainseg.longitudinal.change.REPEATABILITY`.
+
+After the synthetic table come bias and standard deviation of each kind of change over the heads
+(``--heads``).
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ REAL = {
 # Intensities of a T1w scan, as `brainseg.evaluation.phantom.CONTRASTS` has them.
 CSF, GM, WM = (t.index for t in THREE.tissues)
 LEVELS = {CSF: 0.22, GM: 0.62, WM: 1.0}
+TURNED = 10.0
+"""Degrees of the head that is turned and has not changed."""
 FINER = 2
 """Voxels of the truth along an edge of a scanned voxel: so surfaces cut scanned voxels."""
 
@@ -100,15 +106,23 @@ def changed(head: Truth, tissue: str, percent: float) -> tuple[Truth, dict[str, 
     return Truth(labels, head.around, head.affine), change
 
 
-def scan(head: Truth, *, noise: float, bias: float, moved: bool, seed: int) -> Volume:
-    """Scan a head: move it, average over voxels, and add gain, bias field and noise."""
+def scan(
+    head: Truth, *, noise: float, bias: float, moved: bool, seed: int, degrees: float = 6.0
+) -> Volume:
+    """Scan a head: move it, average over voxels, and add gain, bias field and noise.
+
+    It turns by up to `degrees` about each axis; by `TURNED` it turns about the first alone.
+    """
     rng = np.random.default_rng(seed)
     clean = head.around.copy()
     for label, level in LEVELS.items():
         clean[head.labels == label] = level * WHITE
     if moved:
         turn = np.eye(4)
-        turn[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-6, 6, 3), degrees=True).as_matrix()
+        angles = (
+            np.array([TURNED, 0, 0]) if degrees == TURNED else rng.uniform(-degrees, degrees, 3)
+        )
+        turn[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
         turn[:3, 3] = rng.uniform(-5, 5, 3)
         index = np.linalg.inv(head.affine) @ turn @ head.affine
         clean = ndimage.affine_transform(clean, index[:3, :3], index[:3, 3], order=1)
@@ -144,13 +158,19 @@ def synthetic(options: argparse.Namespace, config: SegmentConfig) -> Iterator[di
     for seed in range(options.heads):
         head = truth(options.zoom, seed)
         first = scan(head, noise=options.noise, bias=20, moved=False, seed=1000 + seed)
-        cases = [("none", 0.0)] + [
+        cases = [("none", 0.0), ("turned", 0.0)] + [
             (tissue, percent) for tissue in ("ventricles", "cortex") for percent in options.percents
         ]
         for case, (tissue, percent) in enumerate(cases):
             other, true = changed(head, tissue, percent)
+            turned = tissue == "turned"
             second = scan(
-                other, noise=options.noise, bias=20, moved=True, seed=2000 + 100 * seed + case
+                other,
+                noise=options.noise * (2 if turned else 1),
+                bias=20,
+                moved=True,
+                seed=2000 + 100 * seed + case,
+                degrees=TURNED if turned else 6.0,
             )
             row: dict[str, object] = {"head": seed, "change": tissue, "percent": percent}
             row |= {"true": true, "long": together(first, second, config)}
@@ -190,6 +210,29 @@ def main() -> None:
             kept.append(row)
         for way in ("long", "alone"):
             print(json.dumps({"rms": way} | _rounded(_rms(kept, way))), flush=True)
+            for line in _spread(kept, way):
+                print(json.dumps(line), flush=True)
+
+
+def _spread(rows: list[dict[str, object]], way: str) -> Iterator[dict[str, object]]:
+    """Bias and standard deviation of found minus true change over the heads, by kind of change."""
+    errors: dict[tuple[object, object], list[list[float]]] = {}
+    for row in rows:
+        if way in row and "true" in row:
+            found, true = row[way], row["true"]
+            error = [found[t] - true[t] for t in TISSUES]  # type: ignore[index]
+            errors.setdefault((row["change"], row["percent"]), []).append(error)
+    for (change, percent), values in errors.items():
+        table = np.array(values)
+        if len(table) > 1:
+            yield {
+                "change": change,
+                "percent": percent,
+                "way": way,
+                "heads": len(table),
+                "bias": dict(zip(TISSUES, table.mean(axis=0).round(3).tolist(), strict=True)),
+                "sd": dict(zip(TISSUES, table.std(axis=0, ddof=1).round(3).tolist(), strict=True)),
+            }
 
 
 def _rms(rows: list[dict[str, object]], way: str) -> dict[str, object]:

@@ -28,6 +28,7 @@ ROOMS = (
     "io",
     "qc",
     "run",
+    "person_files",
     "run_person",
     "segmentation",
     "api",

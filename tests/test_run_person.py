@@ -164,7 +164,7 @@ def test_one_readable_visit_is_too_few(visits: list[Path], tmp_path: Path) -> No
     bad = tmp_path / "sub-07_ses-c_T1w.nii.gz"
     bad.write_bytes(b"no image")
     job = plain_job([visits[0], bad], tmp_path / "out")
-    with pytest.raises(DataError, match="two or more"):
+    with pytest.raises(BrainsegError, match="ses-c"):
         run_person(job, CONFIG, failed=lambda path, error: None)
     assert not (tmp_path / "out").exists()
 

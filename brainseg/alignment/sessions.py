@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,21 +31,34 @@ class Session:
     ----------
     volume : Volume
     mask : ndarray of bool, shape of the volume
+    stripped : bool
+        The scan holds nothing outside the mask.
+    contrasts : mapping of name to Volume
+        T2w, FLAIR or PDw of the same visit, each on its own grid.
     """
 
     volume: Volume
     mask: BoolArray
+    stripped: bool = False
+    contrasts: Mapping[str, Volume] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Return a hash of what the scan holds and where it lies."""
-        found = hashlib.sha256(np.ascontiguousarray(self.volume.data).tobytes())
-        found.update(np.ascontiguousarray(self.volume.affine).tobytes())
-        return found.hexdigest()
+        """Return a hash of what the T1w scan holds and where it lies."""
+        return _digest(self.volume)
+
+
+def _digest(volume: Volume) -> str:
+    found = hashlib.sha256(np.ascontiguousarray(volume.data).tobytes())
+    found.update(np.ascontiguousarray(volume.affine).tobytes())
+    return found.hexdigest()
 
 
 def canonical_order(sessions: Sequence[Session]) -> list[int]:
     """Return the sessions' positions in an order that depends on what they hold alone."""
-    digests = [session.digest() for session in sessions]
+    digests = [
+        (session.digest(), *(_digest(c) for _, c in sorted(session.contrasts.items())))
+        for session in sessions
+    ]
     return sorted(range(len(sessions)), key=digests.__getitem__)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from brainseg.config import SegmentConfig
 from brainseg.errors import DataError
 from brainseg.io import atomic
 from brainseg.qc.measure import schema
+from brainseg.qc.pages.group import PERSON_TISSUES, PersonRow
 from brainseg.run_person import PersonJob, person_target, run_person
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,9 @@ class People:
     single: list[Found]
 
 
-def people(found: Sequence[Found], dataset: Path, out: Path) -> People:
+def people(
+    found: Sequence[Found], dataset: Path, out: Path, *, contrasts: Collection[str] = ()
+) -> People:
     """Gather the sessions of each participant.
 
     Of a session with several T1w scans the first one by name counts. Sessions stand in the order
@@ -49,6 +52,8 @@ def people(found: Sequence[Found], dataset: Path, out: Path) -> People:
     ----------
     found : sequence of Found
     dataset, out : Path
+    contrasts : collection of str
+        Suffixes of the scans of each session that are used too.
     """
     out = out.absolute()
     by_person: dict[str, dict[str, Found]] = {}
@@ -72,10 +77,18 @@ def people(found: Sequence[Found], dataset: Path, out: Path) -> People:
         known = times if all(label in times for label in sessions) else {}
         labels = sorted(sessions, key=lambda label: (known.get(label, 0.0), label))
         scans = [sessions[label] for label in labels]
-        target = person_target(out / folder, out, folder, [uri(s, s.path) for s in scans])
+        others = tuple(
+            tuple((name, path.absolute()) for name, path in scan.contrasts if name in contrasts)
+            for scan in scans
+        )
+        sources = [uri(s, s.path) for s in scans]
+        sources += [
+            uri(s, path) for s, found_ in zip(scans, others, strict=True) for _, path in found_
+        ]
+        target = person_target(out / folder, out, folder, sources)
         years = tuple(known[label] for label in labels) if known else None
         paths = tuple(scan.path.absolute() for scan in scans)
-        jobs.append(PersonJob(paths, tuple(labels), target, years))
+        jobs.append(PersonJob(paths, tuple(labels), target, years, others))
     return People(jobs, single)
 
 
@@ -146,13 +159,10 @@ def write_table(out: Path) -> list[Path]:
     CannotCreateError, OutputError
     """
     lines: list[str] = []
-    for path in sorted(out.glob("sub-*/sub-*_long.tsv")):
+    for path in _tables(out):
         header, *rows = path.read_text(encoding="utf-8").splitlines()
         lines = lines or [f"participant_id\t{header}\tverdict"]
-        verdict = _verdict(
-            path.with_name(path.name.replace("_long.tsv", "_desc-quality_long.json"))
-        )
-        lines += [f"{path.parent.name}\t{row}\t{verdict}" for row in rows]
+        lines += [f"{path.parent.name}\t{row}\t{_verdict(path)}" for row in rows]
     if not lines:
         return []
     table = out / "group_long.tsv"
@@ -160,7 +170,43 @@ def write_table(out: Path) -> list[Path]:
     return [table]
 
 
-def _verdict(path: Path) -> str:
+def over_time(out: Path) -> list[PersonRow]:
+    """Return what changed between the first and the last visit of each participant."""
+    return [_person(path) for path in _tables(out)]
+
+
+def _tables(out: Path) -> list[Path]:
+    return sorted(out.glob("sub-*/sub-*_long.tsv"))
+
+
+def _person(path: Path) -> PersonRow:
+    """Read one participant's table, for the page of the study."""
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+    # Visits stand in their order: the last row of a tissue is that of the last visit.
+    last = {row["tissue"]: row for row in rows}
+    page = path.with_suffix(".html")
+
+    def number(tissue: str, column: str) -> float | None:
+        try:
+            return float(last[tissue][column])
+        except (KeyError, ValueError):
+            return None
+
+    verdict = _verdict(path)
+    return PersonRow(
+        name=path.parent.name,
+        report=f"{path.parent.name}/{page.name}" if page.exists() else "",
+        verdict="" if verdict == "n/a" else verdict,
+        visits=len({row["session"] for row in rows}),
+        years=number("brain", "years"),
+        percent={tissue: number(tissue, "change_percent") for tissue in PERSON_TISSUES},
+        lesions_ml=number("lesions", "change_ml"),
+    )
+
+
+def _verdict(table: Path) -> str:
+    """Return the verdict that lies beside a participant's table."""
+    path = table.with_name(table.name.replace("_long.tsv", "_desc-quality_long.json"))
     try:
         return str(schema.read_quality(path)["verdict"])
     except (OSError, DataError) as error:

@@ -125,7 +125,7 @@ def _participant(args: argparse.Namespace) -> int:
     check_engine(args)
     if args.cohort_model:
         raise UsageError("--cohort-model: belongs to the group level")
-    others = ("report_only", "contrasts", "cohort_prior", "uncompressed")
+    others = ("report_only", "cohort_prior", "uncompressed")
     if args.longitudinal and any(getattr(args, name) for name in others):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         raise UsageError(f"--longitudinal: goes with none of {options}")
@@ -173,7 +173,7 @@ def _plan(args: argparse.Namespace, found: list[Found]) -> list[Planned]:
         )
     jobs = []
     if args.longitudinal:
-        gathered = people.people(found, args.bids_dir, args.out)
+        gathered = people.people(found, args.bids_dir, args.out, contrasts=args.contrasts)
         found, jobs = gathered.single, gathered.jobs
     tasks = study.make_tasks(
         found,
@@ -247,8 +247,10 @@ def _group(args: argparse.Namespace) -> int:
 
     check_engine(args)
     written = [] if args.dry_run else people.write_table(args.out)
+    over_time = people.over_time(args.out)
     if written and not group.finished_scans(args.out):
-        log.info("wrote %s", written[0])
+        for path in (*written, page.write(args.out, [], people=over_time)):
+            log.info("wrote %s", path)
         return 0
     rows = group.collect(args.out)
     if args.exclude_failed:
@@ -278,7 +280,7 @@ def _group(args: argparse.Namespace) -> int:
     found = group.compare(rows)
     written += [
         *group.write_table(args.out, rows, found),
-        page.write(args.out, rows, adjusted=found.adjusted),
+        page.write(args.out, rows, adjusted=found.adjusted, people=over_time),
         *citation.write(args.out),
     ]
     for path in written:

@@ -47,6 +47,15 @@ def add_long(commands: Commands) -> None:
         metavar="YEARS",
         help="age at each visit, for changes per year",
     )
+    for option, suffix in (("--t2", "T2w"), ("--flair", "FLAIR"), ("--pd", "PDw")):
+        parser.add_argument(
+            option,
+            nargs="+",
+            default=[],
+            type=path_of,
+            metavar="FILE",
+            help=f"{suffix} scan of each visit, in the same order",
+        )
     parser.add_argument(
         "--mask",
         default="auto",
@@ -64,10 +73,19 @@ def add_long(commands: Commands) -> None:
 
 
 def _long(args: argparse.Namespace) -> int:
+    from brainseg.longitudinal.lesions import STATES
     from brainseg.run_person import plain_job, run_person
 
     config = segment_config(args, threads=args.threads)
-    job = plain_job(args.scans, args.out, name=args.person, labels=args.sessions, years=args.ages)
+    named = (("T2w", args.t2), ("FLAIR", args.flair), ("PDw", args.pd))
+    job = plain_job(
+        args.scans,
+        args.out,
+        name=args.person,
+        labels=args.sessions,
+        years=args.ages,
+        others={suffix: paths for suffix, paths in named if paths},
+    )
     codes: list[int] = []
 
     def failed(path: Path, error: BrainsegError) -> None:
@@ -84,6 +102,11 @@ def _long(args: argparse.Namespace) -> int:
                 "%s, ses-%s: %s %.1f mL, %+.2f %%",
                 job.name, change.session, change.tissue, change.volume_ml, change.change_percent,
             )  # fmt: skip
+    lesions = finished.person.lesions
+    for s, label in enumerate(finished.measured.labels):
+        if lesions is not None and s:
+            counts = ", ".join(f"{lesions.count(s, state)} {state}" for state in STATES[:5])
+            log.info("%s, ses-%s: lesion candidates: %s", job.name, label, counts)
     code = door.conclude(job.name, finished.measured.verdict, args.out)
     if args.fail_on_verdict:
         codes.append(code)

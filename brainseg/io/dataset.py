@@ -15,7 +15,7 @@ BIDS_VERSION = "1.11.0"
 # Ours beside what BIDS knows.
 IGNORE = (
     "*_mixture.json\n*_report.html\n*_explain.html\n*_models.html\n*_desc-quality_*\n"
-    "*_desc-contact_*\n*_volumes.*\n*_long.*\n*_xfm.txt\ngroup_*\nqc_*\nlogs/\nlookup\n"
+    "*_desc-contact_*\n*_volumes.*\n*_long.*\n*_lesions.*\n*_xfm.txt\ngroup_*\nqc_*\nlogs/\nlookup\n"
 )
 DESCRIPTIONS = {
     "brain": "Brain mask: the brain and the CSF inside the dura",
@@ -26,6 +26,7 @@ DESCRIPTIONS = {
     "quality": "Verdict of the automatic checks and the numbers that they rest on",
     "long": "Carried back from the space in the middle of a person's visits",
     "mean": "Mean of a person's aligned visits",
+    "lesions": "Lesion candidates of a person at any visit, by number",
     "contact": "Small picture that stands for the scan on the page of the study",
 }
 README = """\
@@ -45,7 +46,7 @@ needs no network.
 - `*_seg-regions_desc-prior_dseg`: where head atlas and head network expected each part of the brain
 - `*_desc-quality_T1w.json`: verdict, its reasons, quality numbers
 - `*_desc-brainseg_mixture.json`: all that was estimated, options, versions, hash of the input
-- `*_long.html`, `*_long.tsv`: what changed between the visits of one person
+- `*_long.html`, `*_long.tsv`, `*_lesions.tsv`: what changed between the visits of one person
 
 `lookup/` has names and colours of the label values for other programs, a file for each table:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +12,29 @@ from numpy.typing import NDArray
 from brainseg.core.masking import bounding_box
 from brainseg.core.volume import BoolArray
 from brainseg.errors import DataError
+from brainseg.longitudinal.lesions import in_common
 from brainseg.longitudinal.matching import spread
 from brainseg.mixture import responsibilities
 from brainseg.tissues import em
 from brainseg.tissues.bias import LogField
 from brainseg.tissues.fit import SAMPLES, named_model, relative_noise
-from brainseg.tissues.model import Floats, Model, anchors_of, components_for, place
+from brainseg.tissues.lesions import LesionModel
+from brainseg.tissues.model import (
+    Floats,
+    Model,
+    anchors_of,
+    components_for,
+    log_mixing,
+    place,
+)
 from brainseg.tissues.neighbourhood import usual_strength
 from brainseg.tissues.regions import by_region
 from brainseg.tissues.scan import Scan, limits, scaled
 from brainseg.tissues.tables import TissueTable
-from brainseg.tissues.voxels import Neighbours, Voxels, decide
+from brainseg.tissues.voxels import Neighbours, Voxels, decide, unexplained
+
+Channels: TypeAlias = Sequence[NDArray[np.float32]]
+"""Scans of one session on one grid: the T1w, then the other contrasts."""
 
 # Rounds of fitting the mixture and matching the sessions' intensities to it.
 _ROUNDS = 3
@@ -37,17 +50,21 @@ class JointOptions:
     ----------
     table : TissueTable
     bias : bool
-        Estimate the bias field that all sessions share.
+        Estimate the bias fields that all sessions share, one of each contrast.
     smooth : float or None
         Strength of the neighbourhood; None follows the noise.
     threads : int
         Bits do not depend on it.
+    others : tuple of str
+        Names of the contrasts beside the T1w, in the order of the channels. With one called
+        ``FLAIR``, lesion candidates are looked for.
     """
 
     table: TissueTable
     bias: bool = True
     smooth: float | None = None
     threads: int = 1
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +76,10 @@ class JointFit:
     voxels : tuple of Voxels
         For each session the tissues of the voxels of the common mask.
     log_field : ndarray of float32, shape (I, J, K), or None
-        The bias field that the sessions share.
-    gains, offsets : ndarray, shape (S,)
-        What each session's (scaled) intensities are multiplied by, and what is then added.
+        The bias field of the T1w that the sessions share.
+    gains, offsets : ndarray, shape (S, D)
+        What each session's (scaled) intensities are multiplied by, and what is then added, by
+        channel.
     model : Model
     found : em.Fitted
         The last fit.
@@ -76,7 +94,7 @@ class JointFit:
 
 
 def fit_sessions(
-    sessions: Sequence[NDArray[np.float32]],
+    sessions: Sequence[Channels],
     mask: BoolArray,
     zooms: tuple[float, float, float],
     atlas: NDArray[np.float32] | None,
@@ -84,14 +102,16 @@ def fit_sessions(
 ) -> JointFit:
     """Fit one mixture to the voxels of all sessions together, and decide each session by it.
 
-    Class parameters are shared; each session has a gain and an offset of its own, found in turns
-    with the mixture from the pure tissues' intensities. Bias fields that differ between sessions
-    are to be removed before (`brainseg.longitudinal.matching`); the one that is left is shared.
+    Class parameters are shared; each session has a gain and an offset of its own by contrast,
+    found in turns with the mixture from the pure tissues' intensities. Bias fields that differ
+    between sessions are to be removed before (`brainseg.longitudinal.matching`); the one that is
+    left is shared. Lesion candidates are looked for in all sessions together.
 
     Parameters
     ----------
-    sessions : sequence of ndarray of float32, shape (I, J, K)
-        Aligned, on one grid, with gains and differential bias fields removed.
+    sessions : sequence of sequence of ndarray of float32, shape (I, J, K)
+        For each session its channels: aligned, on one grid, with gains and differential bias
+        fields removed.
     mask : ndarray of bool, shape (I, J, K)
         The one brain mask.
     zooms : tuple of float
@@ -108,22 +128,27 @@ def fit_sessions(
     scans = _prepare(sessions, mask, len(options.table))
     learnt = _learn(scans, zooms, atlas, options)
     first, model = scans[0], learnt.model
-    log_field = None if learnt.field is None else learnt.field.on_grid()
-    for scan, gain, offset in zip(scans, learnt.gains, learnt.offsets, strict=True):
-        scan.channels[0] *= np.float32(gain)
-        scan.channels[0] += np.float32(offset)
-        if log_field is not None:
-            scan.correct([log_field])
+    fields = [field.on_grid() for field in learnt.fields]
+    for scan, gains, offsets in zip(scans, learnt.gains, learnt.offsets, strict=True):
+        for channel, gain, offset in zip(scan.channels, gains, offsets, strict=True):
+            channel *= np.float32(gain)
+            channel += np.float32(offset)
+        if fields:
+            scan.correct(fields)
     strength = usual_strength(relative_noise(model)) if options.smooth is None else options.smooth
+    neighbours = Neighbours(zooms, strength)
+    sick: list[NDArray[np.float32] | None] = [None] * len(scans)
+    if learnt.lesions is not None:
+        maps = [
+            unexplained(scan, model, learnt.lesions, neighbours, atlas, options.threads)
+            for scan in scans
+        ]
+        sick = [found[first.inside] for found in in_common(maps, zooms)]
     voxels = tuple(
         decide(
-            scan,
-            model,
-            neighbours=Neighbours(zooms, strength),
-            atlas=atlas,
-            threads=options.threads,
+            scan, model, neighbours=neighbours, atlas=atlas, lesions=ill, threads=options.threads
         )
-        for scan in scans
+        for scan, ill in zip(scans, sick, strict=True)
     )
     if options.table.regional and atlas is not None:
         voxels = tuple(
@@ -131,7 +156,7 @@ def fit_sessions(
         )
     return JointFit(
         voxels=voxels,
-        log_field=None if log_field is None else first.on_grid(log_field, mask.shape),
+        log_field=first.on_grid(fields[0], mask.shape) if fields else None,
         gains=learnt.gains,
         offsets=learnt.offsets,
         model=model,
@@ -145,9 +170,10 @@ class _Learnt:
 
     model: Model
     found: em.Fitted
-    field: LogField | None
+    fields: list[LogField]
     gains: Floats
     offsets: Floats
+    lesions: LesionModel | None
 
 
 def _learn(
@@ -156,90 +182,127 @@ def _learn(
     atlas: NDArray[np.float32] | None,
     options: JointOptions,
 ) -> _Learnt:
-    """Fit mixture and bias field to all sessions, and match the sessions to it, in turns."""
+    """Fit mixture and bias fields to all sessions, and match the sessions to it, in turns."""
     components = components_for(placed=atlas is not None)
-    first, count = scans[0], len(scans)
+    lesions = None
+    if "FLAIR" in options.others:
+        lesions = LesionModel(1 + options.others.index("FLAIR"), components)
+    first, count, d = scans[0], len(scans), 1 + len(options.others)
     at = spread(first.tissue, SAMPLES)
     seen = None if atlas is None else atlas[:, first.rows(at)]
     places = None if seen is None else place(components, seen)
     everywhere = tuple(np.tile(axis, count) for axis in at)
-    values = np.stack([scan.channels[0][at] for scan in scans]).astype(np.float64)
-    gains, offsets = np.ones(count), np.zeros(count)
+    values = np.stack(
+        [np.stack([c[at] for c in s.channels], axis=1).astype(np.float64) for s in scans]
+    )
+    gains, offsets = np.ones((count, d)), np.zeros((count, d))
     for left in reversed(range(_ROUNDS)):
         matched = gains[:, None] * values + offsets[:, None]
-        field = LogField(first.inside.shape, zooms, everywhere) if options.bias else None
+        fields = []
+        if options.bias:
+            fields = [LogField(first.inside.shape, zooms, everywhere) for _ in range(d)]
         found = em.fit(
-            matched.reshape(-1, 1),
+            matched.reshape(-1, d),
             components,
             atlas=None if seen is None else np.tile(seen, (1, count)),
-            fields=[] if field is None else [field],
+            fields=fields,
+            lesions=lesions,
         )
         model = named_model(found, components, options.table)
         if left:
             n = values.shape[1]
-            bias = np.ones(n) if field is None else np.exp(field.at_samples()[:n])
-            gains, offsets = _match(values, bias, model, places, (gains, offsets))
-    return _Learnt(model, found, field, gains, offsets)
+            bias = np.ones((n, d))
+            for channel, field in enumerate(fields):
+                bias[:, channel] = np.exp(field.at_samples()[:n])
+            known = _Known(model, lesions, places, bias)
+            gains, offsets = _match(values, known, (gains, offsets))
+    return _Learnt(model, found, fields, gains, offsets, lesions)
 
 
-def _prepare(sessions: Sequence[NDArray[np.float32]], mask: BoolArray, needed: int) -> list[Scan]:
+def _prepare(sessions: Sequence[Channels], mask: BoolArray, needed: int) -> list[Scan]:
     """Crop, clip and scale all sessions alike: the mean of their limits counts for all."""
     if not mask.any():
         raise DataError("the brain mask that the sessions share is empty")
     box = bounding_box(mask, margin=1)
     inside = np.ascontiguousarray(mask[box])
-    found = [limits(session, session[box][inside], t1w=True) for session in sessions]
-    zero, low, high = np.array([bounds[:3] for bounds in found]).mean(axis=0).tolist()
     accidents = np.zeros(inside.shape, bool)
-    for session, (_, _, brightest, limited) in zip(sessions, found, strict=True):
-        if limited:
-            accidents |= session[box] > brightest
-    out = []
-    for session in sessions:
-        cropped = session[box]
-        if np.unique(np.clip(cropped[inside], low, high)).size < max(needed, 2):
-            raise DataError(
-                "a session holds too few different intensities in the brain; is it a label map?"
-            )
-        channel = scaled(cropped, zero=zero, low=low, high=high)
-        out.append(Scan([channel], inside, box, (zero,), (high - zero,), accidents))
-    return out
+    prepared: list[list[NDArray[np.float32]]] = [[] for _ in sessions]
+    zeros, scales = [], []
+    for c, channels in enumerate(zip(*sessions, strict=True)):
+        found = [limits(x, x[box][inside], t1w=c == 0) for x in channels]
+        zero, low, high = np.array([bounds[:3] for bounds in found]).mean(axis=0).tolist()
+        for x, (_, _, brightest, limited), out in zip(channels, found, prepared, strict=True):
+            cropped = x[box]
+            if limited:
+                accidents |= cropped > brightest
+            if np.unique(np.clip(cropped[inside], low, high)).size < max(needed, 2):
+                raise DataError(
+                    "a session holds too few different intensities in the brain; is it a label map?"
+                )
+            out.append(scaled(cropped, zero=zero, low=low, high=high))
+        zeros.append(zero)
+        scales.append(high - zero)
+    return [Scan(p, inside, box, tuple(zeros), tuple(scales), accidents) for p in prepared]
 
 
-def _match(
-    values: Floats,
-    field: Floats,
-    model: Model,
-    places: NDArray[np.float32] | None,
-    start: tuple[Floats, Floats],
-) -> tuple[Floats, Floats]:
-    """Find each session's gain and offset, so that its pure tissues have the intensities of all.
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What the sessions' intensities are matched by.
+
+    Attributes
+    ----------
+    model : Model
+    lesions : LesionModel or None
+    places : ndarray, shape (n, M), or None
+    bias : ndarray, shape (n, D)
+        Bias fields at the samples.
+    """
+
+    model: Model
+    lesions: LesionModel | None
+    places: NDArray[np.float32] | None
+    bias: Floats
+
+    def pure(self, values: Floats) -> Floats:
+        """Probability of pure CSF, grey and white matter at the samples, shape (n, 3)."""
+        model = self.model
+        joint = model.log_joint(values, self.places)
+        if self.lesions is not None:
+            mixing = log_mixing(model.weights, self.places)
+            other = self.lesions.log_joint(values, mixing, model.means, model.covariances)
+            joint = np.column_stack([joint, other])
+        out: Floats = responsibilities(joint)[0][:, list(anchors_of(model.components))]
+        return out
+
+
+def _match(values: Floats, known: _Known, start: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Find each session's gains and offsets, so that its pure tissues are as bright as all's.
 
     Parameters
     ----------
-    values : ndarray, shape (S, n)
-    field : ndarray, shape (n,)
-        Bias field at the samples.
-    model : Model
-    places : ndarray, shape (n, M), or None
-    start : tuple of ndarray, shape (S,)
+    values : ndarray, shape (S, n, D)
+    known : _Known
+    start : tuple of ndarray, shape (S, D)
         Gains and offsets to begin with.
     """
-    pure = list(anchors_of(model.components))
-    precision = 1 / model.covariances[pure, 0, 0]
+    pure = list(anchors_of(known.model.components))
+    variances = np.diagonal(known.model.covariances[pure], axis1=1, axis2=2)
     gains, offsets = (np.array(x) for x in start)
     for _ in range(_MATCHING_STEPS):
-        seen = [(g * y + o) / field for g, y, o in zip(gains, values, offsets, strict=True)]
-        # Both sessions show one place: a voxel counts for a tissue as far as all of them say so,
+        seen = (gains[:, None] * values + offsets[:, None]) / known.bias
+        # All sessions show one place: a voxel counts for a tissue as far as all of them say so,
         # or what is bright by chance in one session would be called white matter there alone.
-        shares = [responsibilities(model.log_joint(x[:, None], places))[0][:, pure] for x in seen]
+        shares = [known.pure(x) for x in seen]
         share = np.prod(shares, axis=0) ** (1 / len(shares))
         size = share.sum(axis=0) + 1e-9
-        centres = np.stack([x @ share / size for x in seen])
-        target = centres.mean(axis=0)
-        for s, centre in enumerate(centres):
-            gain, offset = _line(centre, target, size * precision)
-            gains[s], offsets[s] = gain * gains[s], gain * offsets[s] + offset
+        for channel in range(values.shape[2]):
+            centres = np.stack([x[:, channel] @ share / size for x in seen])
+            target = centres.mean(axis=0)
+            weight = size / variances[:, channel]
+            for s, centre in enumerate(centres):
+                gain, offset = _line(centre, target, weight)
+                gains[s, channel] *= gain
+                offsets[s, channel] = gain * offsets[s, channel] + offset
     return gains, offsets
 
 

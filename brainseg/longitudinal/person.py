@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from brainseg.alignment.likeness import likeness
-from brainseg.alignment.midspace import MidSpace, mid_space
-from brainseg.alignment.sessions import Session, align_sessions, canonical_order
+from brainseg.alignment.midspace import MidSpace
+from brainseg.alignment.sessions import Session, canonical_order
 from brainseg.anatomy import map_checks
 from brainseg.anatomy.brain import Extraction
 from brainseg.anatomy.prior import spatial_prior
 from brainseg.anatomy.result_checks import MapAgreement
-from brainseg.config import SegmentConfig
+from brainseg.config import CONTRASTS, SegmentConfig
 from brainseg.core.demands import require_values
-from brainseg.core.masking import extract
+from brainseg.core.masking import extract, scatter
 from brainseg.core.steps import Steps
 from brainseg.core.volume import BoolArray, Volume
 from brainseg.errors import DataError, UsageError
+from brainseg.longitudinal.gathering import gather
 from brainseg.longitudinal.joint import JointFit, JointOptions, fit_sessions
-from brainseg.longitudinal.matching import (
-    differential_fields,
-    matched_gains,
-    mean_image,
-    slice_gains,
-)
+from brainseg.longitudinal.lesions import Lesions, compare_lesions
+from brainseg.longitudinal.levelling import level, level_contrast
+from brainseg.longitudinal.matching import robust_mean
 from brainseg.pipeline import compare, find_brain
 from brainseg.tissues import tables
 from brainseg.tissues.fit import ANATOMY
-from brainseg.tissues.tables import TissueTable
+from brainseg.tissues.tables import THREE, TissueTable
 
 T = TypeVar("T")
 
-LEAST_LIKENESS = 0.65
-"""Least likeness of aligned sessions, halfway between the least of one person's visits (0.85, with
-a contrast agent at one of them) and the largest of different people (0.46)."""
-# Rounds of removing differential bias fields: the mean that they refer to has them in it at first.
-_MATCHING_ROUNDS = 2
+# Its value in label maps.
+WM = THREE.tissues[2].index
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +48,7 @@ class Person:
     likeness : float
         How alike the aligned sessions are, 0 to 1.
     mean : Volume
-        Mean of the sessions, gains and differential bias fields removed.
+        Mean (median of three or more) of the sessions, gains and differential bias fields removed.
     brain : Extraction
         The one brain mask.
     sessions : tuple of ndarray of float32, shape (I, J, K)
@@ -66,6 +60,16 @@ class Person:
         the mean.
     seconds : Mapping
         Seconds by step.
+    kept : tuple of int
+        Which of the sessions that were given these are.
+    left_out : Mapping of int to str
+        The others, and why each one is none of them.
+    contrasts : Mapping of str to tuple of ndarray of float32, shape (I, J, K)
+        T2w, FLAIR or PDw of each session, as `sessions`.
+    lesions : Lesions or None
+        Lesion candidates at all sessions, where there is a FLAIR of each.
+    notes : tuple of str
+        Warnings beside those of the brain mask.
     """
 
     space: MidSpace
@@ -77,11 +81,16 @@ class Person:
     fit: JointFit
     agreements: tuple[MapAgreement, ...]
     seconds: Mapping[str, float]
+    kept: tuple[int, ...]
+    left_out: Mapping[int, str]
+    contrasts: Mapping[str, tuple[NDArray[np.float32], ...]] = field(default_factory=dict)
+    lesions: Lesions | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Everything that a reader should know before trusting the result."""
-        return self.brain.warnings
+        return self.brain.warnings + self.notes
 
     @property
     def mask(self) -> BoolArray:
@@ -95,10 +104,10 @@ class Person:
 
     def preproc(self, session: int) -> NDArray[np.float32]:
         """Return one session without its bias field, shape (I, J, K)."""
-        field = self.fit.log_field
-        if field is None:
+        shade = self.fit.log_field
+        if shade is None:
             return self.sessions[session]
-        return np.asarray(self.sessions[session] / np.exp(field), np.float32)
+        return np.asarray(self.sessions[session] / np.exp(shade), np.float32)
 
     @property
     def intracranial_ml(self) -> float:
@@ -111,13 +120,16 @@ def segment_person(
     config: SegmentConfig,
     *,
     finite: Sequence[BoolArray | None] | None = None,
+    contrasts: Sequence[Mapping[str, Volume]] | None = None,
+    labels: Sequence[str] | None = None,
     steps: Steps | None = None,
 ) -> Person:
     """Segment the sessions of one person as one measurement.
 
     The sessions are aligned to a space in the middle of them; the mean image gives one brain mask
     and one spatial prior; one mixture is fitted to all sessions together. The order of the
-    sessions changes no bit of any session's result.
+    sessions changes no bit of any session's result. Of three sessions or more, one that cannot be
+    used, or that does not look like the others, is left out.
 
     Parameters
     ----------
@@ -126,6 +138,10 @@ def segment_person(
     config : SegmentConfig
     finite : sequence of ndarray of bool or None, optional
         Where each scan's voxels were finite numbers.
+    contrasts : sequence of mapping of name to Volume, optional
+        T2w, FLAIR or PDw of each visit, each on its own grid. Those that every visit has are used.
+    labels : sequence of str, optional
+        How messages call the visits; by default 1, 2, ...
     steps : Steps, optional
 
     Raises
@@ -137,42 +153,69 @@ def segment_person(
     """
     _require_options(len(volumes), config)
     steps = steps or Steps()
-    finite = finite or [None] * len(volumes)
+    labels = labels or [str(1 + i) for i in range(len(volumes))]
     with threadpool_limits(limits=1):
         with steps.step("Brains"):
-            config_ = _rough(config)
-            found = [find_brain(v, config_, None) for v in volumes]
-        for volume, brain in zip(volumes, found, strict=True):
-            # Before they are resampled: interpolation makes many values of a few.
-            require_values(extract(volume.data, brain.mask), len(tables.table(config.tissues)))
-        visits = [
-            Session(volume, brain.within(measured).mask)
-            for volume, brain, measured in zip(volumes, found, finite, strict=True)
-        ]
-        order = canonical_order(visits)
-        stripped = [found[i].route == "stripped" for i in order]
-        person = _segment([visits[i] for i in order], stripped, config, steps)
-    return _restored(person, order)
+            visits, lost = _look_at(volumes, config, finite, contrasts, labels)
+        there = sorted(visits)
+        order = [there[i] for i in canonical_order([visits[i] for i in there])]
+        person = _segment([visits[i] for i in order], config, steps)
+        person = _restored(person, order, lost)
+        if "FLAIR" in person.contrasts:
+            with steps.step("Lesions"):
+                person = replace(person, lesions=_lesions(person))
+    told = tuple(f"ses-{labels[i]}: {why}" for i, why in sorted(person.left_out.items()))
+    return replace(person, notes=person.notes + told, seconds=dict(steps.seconds))
 
 
-def _segment(
-    visits: Sequence[Session], stripped: Sequence[bool], config: SegmentConfig, steps: Steps
-) -> Person:
+def _look_at(
+    volumes: Sequence[Volume],
+    config: SegmentConfig,
+    finite: Sequence[BoolArray | None] | None,
+    contrasts: Sequence[Mapping[str, Volume]] | None,
+    labels: Sequence[str],
+) -> tuple[dict[int, Session], dict[int, str]]:
+    """Find each session's brain; return the sessions that have one, and why others have not."""
+    visits: dict[int, Session] = {}
+    lost: dict[int, str] = {}
+    needed = len(tables.table(config.tissues))
+    for i, volume in enumerate(volumes):
+        try:
+            brain = find_brain(volume, _rough(config), None)
+            # Before it is resampled: interpolation makes many values of a few.
+            require_values(extract(volume.data, brain.mask), needed)
+        except DataError as error:
+            lost[i] = str(error)
+            continue
+        visits[i] = Session(
+            volume,
+            brain.within(None if finite is None else finite[i]).mask,
+            brain.route == "stripped",
+            {} if contrasts is None else contrasts[i],
+        )
+    if len(visits) < 2:
+        first = min(lost)
+        raise DataError(f"ses-{labels[first]}: {lost[first]}")
+    return visits, lost
+
+
+def _segment(visits: Sequence[Session], config: SegmentConfig, steps: Steps) -> Person:
     """Segment visits that stand in their canonical order, as `segment_person` has it."""
     with steps.step("Align sessions"):
-        volumes = [visit.volume for visit in visits]
-        space = mid_space(volumes, align_sessions(visits))
-        aligned = [space.bring(i, volume) for i, volume in enumerate(volumes)]
-        measured = _measured(space, visits, stripped)
-        agreed = measured & _agreed(space, visits)
-        alike = _require_one_person(aligned, agreed, space)
+        found = gather(visits)
+        visits, space = [visits[i] for i in found.kept], found.space
     with steps.step("Match intensities"):
-        aligned = _matched(visits, aligned, space, agreed)
-        mean = Volume(mean_image(aligned), space.affine)
+        aligned = level(visits, found.aligned, space, found.agreed)
+        mean = Volume(robust_mean(aligned), space.affine)
     with steps.step("Brain mask"):
-        brain = find_brain(mean, config, None).within(measured)
+        brain = find_brain(mean, config, None).within(found.measured)
     if not brain.mask.any():
         raise DataError("the sessions share no brain; are their fields of view apart?")
+    names, notes = _shared_contrasts(visits)
+    channels = {}
+    for name in names:
+        with steps.step(f"Align {name}"):
+            channels[name] = tuple(level_contrast(visits, space, mean, brain.mask, name))
     with steps.step("Head map"):
         seen, doubt = map_checks.look(mean, threads=config.threads)
     with steps.step("Atlas"):
@@ -185,36 +228,47 @@ def _segment(
     if atlas is None and table.regional:
         raise DataError(f"{note}, and the six tissues need it; use `tissues` three")
     with steps.step("Tissues"):
-        options = JointOptions(table, config.bias != "none", config.smooth, config.threads)
-        fit = fit_sessions(aligned, brain.mask, mean.zooms, atlas, options)
+        options = JointOptions(table, config.bias != "none", config.smooth, config.threads, names)
+        together = list(zip(aligned, *channels.values(), strict=True))
+        fit = fit_sessions(together, brain.mask, mean.zooms, atlas, options)
     with steps.step("Compare"):
         agreements = [compare(seen, doubt, mean, brain.mask, v.fractions) for v in fit.voxels]
     return Person(
         space=space,
-        likeness=alike,
+        likeness=found.likeness,
         mean=mean,
         brain=brain.warned(note) if note else brain,
         sessions=tuple(aligned),
         table=table,
         fit=fit,
         agreements=tuple(agreements),
-        seconds=dict(steps.seconds),
+        seconds={},
+        kept=found.kept,
+        left_out=found.left_out,
+        contrasts=channels,
+        notes=notes,
     )
 
 
-def _require_one_person(
-    aligned: Sequence[NDArray[np.float32]], mask: BoolArray, space: MidSpace
-) -> float:
-    """Return how alike the aligned sessions are; refuse what does not look like one head."""
-    if not mask.any():
-        raise DataError("the sessions share no brain; are all of one person and in view?")
-    found = likeness(aligned, mask, space.zooms)
-    if found < LEAST_LIKENESS:
-        raise DataError(
-            f"the sessions look like different people (likeness {found:.2f} after alignment, "
-            f"{LEAST_LIKENESS:g} is the least); give scans of one person only"
-        )
-    return found
+def _shared_contrasts(visits: Sequence[Session]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the contrasts that every visit has, and a warning for each that only some have."""
+    count = {name: sum(name in visit.contrasts for visit in visits) for name in CONTRASTS}
+    names = tuple(name for name, n in count.items() if n == len(visits))
+    notes = tuple(
+        f"{name}: {n} of {len(visits)} visits have it; it is not used"
+        for name, n in count.items()
+        if 0 < n < len(visits)
+    )
+    return names, notes
+
+
+def _lesions(person: Person) -> Lesions:
+    """Follow the lesion candidates over the visits, in the order in which these were given."""
+    voxels = person.fit.voxels
+    maps = [scatter(v.lesions, person.mask) for v in voxels if v.lesions is not None]
+    white = scatter(np.all([v.three == WM for v in voxels], axis=0), person.mask)
+    white &= np.max(maps, axis=0) == 0
+    return compare_lesions(maps, person.contrasts["FLAIR"], white, person.space.affine)
 
 
 def _require_options(count: int, config: SegmentConfig) -> None:
@@ -237,71 +291,14 @@ def _rough(config: SegmentConfig) -> SegmentConfig:
     return replace(config, brain_extraction="network")
 
 
-def _measured(space: MidSpace, visits: Sequence[Session], stripped: Sequence[bool]) -> BoolArray:
-    """Say where every session was measured: in its field of view, and not stripped away."""
-    out = np.ones(space.shape, bool)
-    for i, (visit, bare) in enumerate(zip(visits, stripped, strict=True)):
-        out &= space.seen(i, visit.volume)
-        if bare:
-            out &= _brought_mask(space, i, visit)
-    return out
+def _restored(person: Person, order: Sequence[int], lost: Mapping[int, str]) -> Person:
+    """Bring what there is of each session back to the order in which they were given.
 
-
-def _agreed(space: MidSpace, visits: Sequence[Session]) -> BoolArray:
-    """Return what every session's own mask holds."""
-    out = np.ones(space.shape, bool)
-    for i, visit in enumerate(visits):
-        out &= _brought_mask(space, i, visit)
-    return out
-
-
-def _brought_mask(space: MidSpace, i: int, visit: Session) -> BoolArray:
-    share = visit.volume.with_data(visit.mask.astype(np.float32))
-    brought: BoolArray = space.bring(i, share, order=1) > 0.5
-    return brought
-
-
-def _matched(
-    visits: Sequence[Session],
-    aligned: Sequence[NDArray[np.float32]],
-    space: MidSpace,
-    mask: BoolArray,
-) -> list[NDArray[np.float32]]:
-    """Remove gains and differential bias fields, of whole sessions and of their slices."""
-    factors, out = _smooth_factors(aligned, space, mask)
-    mean = np.where(mask, mean_image(out), np.float32(0))
-    again = []
-    for i, visit in enumerate(visits):
-        model, inside = space.carry_back(i, visit.volume, [mean * factors[i], mask])
-        gains = slice_gains(visit.volume.data, model, inside > 0.99, visit.volume.zooms)
-        if gains is None:
-            again.append(aligned[i])
-        else:
-            again.append(space.bring(i, visit.volume.with_data(visit.volume.data / gains)))
-    if all(one is other for one, other in zip(again, aligned, strict=True)):
-        return out
-    return _smooth_factors(again, space, mask)[1]
-
-
-def _smooth_factors(
-    aligned: Sequence[NDArray[np.float32]], space: MidSpace, mask: BoolArray
-) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Return each session's gain times its differential field, and the sessions without them."""
-    gains = matched_gains(aligned, mask)
-    out = [s / np.float32(gain) for s, gain in zip(aligned, gains, strict=True)]
-    factors = [np.full(space.shape, gain, np.float32) for gain in gains]
-    for _ in range(_MATCHING_ROUNDS):
-        fields = differential_fields(out, mask, space.zooms)
-        for i, field in enumerate(fields):
-            bias = np.exp(field)
-            out[i] /= bias
-            factors[i] *= bias
-    return factors, out
-
-
-def _restored(person: Person, order: Sequence[int]) -> Person:
-    """Bring what there is of each session back to the order in which they were given."""
-    place = [order.index(i) for i in range(len(order))]
+    `order` tells for each session of the canonical order which one of those given it is; `lost`
+    those that are none of them, and why.
+    """
+    kept = [order[i] for i in person.kept]
+    place = sorted(range(len(kept)), key=kept.__getitem__)
 
     def back(items: Sequence[T]) -> tuple[T, ...]:
         return tuple(items[i] for i in place)
@@ -309,8 +306,11 @@ def _restored(person: Person, order: Sequence[int]) -> Person:
     fit, space = person.fit, person.space
     return replace(
         person,
+        kept=tuple(sorted(kept)),
+        left_out={**lost, **{order[i]: why for i, why in person.left_out.items()}},
         space=replace(space, poses=back(space.poses)),
         sessions=back(person.sessions),
+        contrasts={name: back(scans) for name, scans in person.contrasts.items()},
         agreements=back(person.agreements),
         fit=replace(
             fit,

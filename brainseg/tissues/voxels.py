@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainseg.core.parallel import each, parts
-from brainseg.core.volume import BoolArray
+from brainseg.core.volume import Array, BoolArray
 from brainseg.tissues.lesions import LesionModel, in_white_matter
 from brainseg.tissues.model import NEVER, WHITE, Floats, Model, anchors_of, log_mixing, place
 from brainseg.tissues.neighbourhood import mean_field
@@ -55,7 +55,7 @@ def decide(
     *,
     neighbours: Neighbours,
     atlas: NDArray[np.float32] | None = None,
-    lesions: LesionModel | BoolArray | None = None,
+    lesions: LesionModel | Array | None = None,
     allowed: NDArray[np.bool_] | None = None,
     threads: int = 1,
 ) -> Voxels:
@@ -69,9 +69,9 @@ def decide(
         Voxel sizes and strength of the Markov prior.
     atlas : ndarray of float32, shape (7, n), optional
         Spatial prior of the voxels inside the mask.
-    lesions : LesionModel or ndarray of bool, shape (n,), optional
-        With the model, and a FLAIR scan, lesion candidates are looked for; else these are known.
-        Both count as white matter, which they are a disease of.
+    lesions : LesionModel or ndarray, shape (n,), optional
+        With the model, and a FLAIR scan, lesion candidates are looked for; else these are known,
+        or the probability of one is. All count as white matter, which they are a disease of.
     allowed : ndarray of bool, shape (n, M), optional
         Components that each voxel may come from.
     threads : int
@@ -216,11 +216,23 @@ def _find_lesions(
     threads: int,
 ) -> NDArray[np.float32]:
     """Probability of a lesion in each voxel of the box, shape (box,)."""
+    maps = unexplained(scan, model, lesions, neighbours, atlas, threads)
+    return in_white_matter(maps[-1], maps[:-1], neighbours.zooms).ravel()
+
+
+def unexplained(
+    scan: Scan,
+    model: Model,
+    lesions: LesionModel,
+    neighbours: Neighbours,
+    atlas: NDArray[np.float32] | None,
+    threads: int,
+) -> NDArray[np.float32]:
+    """Posterior of CSF, grey and white matter, and of what none explains, shape (4, i, j, k)."""
     # Parents are CSF, grey and white in every table: the cerebellum has white-matter lesions, too.
     evidence = weigh(scan, model, model.parents, atlas, threads, lesions=lesions)
     posterior = neighbours.posterior(evidence.groups, scan.inside, threads)
-    maps = posterior.reshape(-1, *scan.inside.shape)
-    return in_white_matter(maps[-1], maps[:-1], neighbours.zooms).ravel()
+    return posterior.reshape(-1, *scan.inside.shape)
 
 
 def moments(

@@ -159,7 +159,8 @@ print(f"likeness of the aligned scans: {record['likeness']:.3f}")
 # %%
 # Scans of two people
 # -------------------
-# Files get mixed up. Scans that look like different people after alignment are refused.
+# Files get mixed up. Scans that look like different people after alignment are refused. Of three visits or more the
+# stranger alone is left out, by name, and the others are compared without it.
 
 stranger = work / "sub-01_ses-3_T1w.nii.gz"
 other = make_phantom(zooms=(2, 2, 2), seed=5)
@@ -182,5 +183,10 @@ for line in done.stdout.splitlines():
     print(textwrap.fill(line, 90))
 
 # %%
+# Lesions
+# -------
+# With the FLAIR of each visit (``--flair FLAIR1 FLAIR2``) lesion candidates are followed, too: ``sub-01_lesions.tsv`` says
+# which are new, grown, stable, shrunk or vanished, and the page shows each at every visit.
+#
 # In a study, ``brainseg BIDS_DIR OUT participant --longitudinal`` does this for every participant with several sessions:
 # :doc:`/start/over-time`.

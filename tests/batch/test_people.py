@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from batch_fakes import make_dataset
+from batch_fakes import make_dataset, tree
 
 from brainseg.batch.discovery import Filters, find_scans
 from brainseg.batch.ledger import Ledger
-from brainseg.batch.people import people, read_times
+from brainseg.batch.people import over_time, people, read_times
 from brainseg.cli.main import main
 from brainseg.errors import UsageError, VerdictError
 
@@ -41,6 +41,22 @@ def test_sessions_of_a_participant_are_one_job(tmp_path: Path) -> None:
     assert job.target.folder == tmp_path / "out" / "sub-01"
     assert job.target.source.startswith("bids:raw:sub-01/ses-a")
     assert sorted(scan.path.name for scan in gathered.single) == NAMES[3:]
+
+
+def test_contrasts_of_each_session_are_used_where_asked_for(tmp_path: Path) -> None:
+    others = [
+        f"sub-01_ses-{s}_{c}.nii.gz" for s, c in (("a", "FLAIR"), ("b", "FLAIR"), ("b", "T2w"))
+    ]
+    root = make_dataset(tmp_path / "raw", [*NAMES[:3], *others])
+    found = find_scans(root, Filters())
+    (job,) = people(found, root, tmp_path / "out", contrasts=("FLAIR",)).jobs
+    assert [[name for name, _ in visit] for visit in job.others] == [["FLAIR"], ["FLAIR"]]
+    assert [name for name, _ in job.contrasts] == ["ses-b", "ses-a_FLAIR", "ses-b_FLAIR"]
+    assert f"bids:raw:sub-01/ses-b/anat/{others[1]}" in job.target.other_sources
+    (plain,) = people(found, root, tmp_path / "out").jobs
+    assert plain.others == ((), ())
+    # without the first visit, what belongs to the second stays with it
+    assert job.only([1]).others == (job.others[1],)
 
 
 def test_sessions_stand_in_the_order_of_their_dates(tmp_path: Path) -> None:
@@ -100,6 +116,50 @@ def test_a_study_over_time_is_done_and_resumed(heads: Path, tmp_path: Path) -> N
     failed = VerdictError.exit_code if quality["verdict"] == "fail" else 0
     assert main([*asked, "--fail-on-verdict"]) == failed
     assert not (out / "group_T1w.tsv").exists()
+    page = (out / "group_T1w.html").read_text()
+    assert ">People over time</h2>" in page
+    assert 'id="strips"' not in page  # no single scan, nothing to draw
+    (row,) = over_time(out)
+    assert (row.name, row.visits, row.percent["brain"]) == ("sub-02", 2, 0.0)
+    assert row.verdict == quality["verdict"]
+
+
+@pytest.mark.parametrize("engine", [["--engine", "local"], ["--engine", "dask"]])
+def test_engines_write_the_same_bytes_for_a_participant(
+    heads: Path, tmp_path: Path, engine: list[str]
+) -> None:
+    if "dask" in engine:
+        pytest.importorskip("distributed", reason="brainseg-em[dask] is not installed")
+    asked = [
+        "participant", "--participant-label", "02", "--longitudinal", "--mask", "none",
+        "--tissues", "three", "--no-report", "-q",
+    ]  # fmt: skip
+    trees = []
+    for name, how in (("serial", ["--engine", "serial"]), ("other", [*engine, "--nprocs", "2"])):
+        assert main([str(heads), str(tmp_path / name), *asked, *how]) == 0
+        trees.append(tree(tmp_path / name / "sub-02"))
+    assert trees[0] == trees[1]
+    assert "sub-02_long.tsv" in trees[0]
+
+
+def test_a_participant_that_was_interrupted_is_done_again(heads: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    asked = [
+        str(heads), str(out), "participant", "--participant-label", "02", "--longitudinal",
+        "--mask", "none", "--tissues", "three", "--no-report", "-q", "--engine", "serial",
+    ]  # fmt: skip
+    assert main(asked) == 0
+    before = tree(out / "sub-02")
+    ledger = Ledger(out)
+    entry = ledger.read("sub-02_long")
+    assert entry is not None
+    ledger.write(entry.but(state="interrupted"))
+    (out / "sub-02" / "sub-02_long.tsv").unlink()
+    assert main(asked) == 0
+    again = ledger.read("sub-02_long")
+    assert again is not None
+    assert (again.state, again.attempts) == ("done", 2)
+    assert tree(out / "sub-02") == before
 
 
 def test_visits_together_are_no_scan_of_the_group_table(heads: Path, tmp_path: Path) -> None:
@@ -115,5 +175,4 @@ def test_visits_together_are_no_scan_of_the_group_table(heads: Path, tmp_path: P
 
 def test_options_that_do_not_go_together_are_refused(heads: Path, tmp_path: Path) -> None:
     asked = [str(heads), str(tmp_path / "out"), "participant", "--longitudinal"]
-    assert main([*asked, "--contrasts", "FLAIR"]) == UsageError.exit_code
     assert main([*asked, "--report-only"]) == UsageError.exit_code

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 from tissue_heads import small_brain
 
 from brainseg.longitudinal.matching import (
     differential_fields,
+    local_fields,
     matched_gains,
     mean_image,
     slice_gains,
@@ -93,3 +95,24 @@ def test_voxels_are_spread_over_odd_and_even_slices() -> None:
     # a lattice of every second slice would have 0 or 1 here
     assert min(odd) > 0.4
     assert max(odd) < 0.6
+
+
+def test_fine_shades_of_one_session_are_found() -> None:
+    (one, other), mask = twins(noise=0.01)
+    # half-waves of 30 mm, finer than the smooth field follows
+    wave = 0.02 * np.cos(np.pi * np.arange(one.shape[0]) * ZOOMS[0] / 30)[:, None, None]
+    true = np.broadcast_to(wave, one.shape).astype(np.float32)
+    first, second = local_fields([one, other * np.exp(true)], mask, ZOOMS)
+    deep = ndimage.binary_erosion(mask, iterations=4)
+    left = (second - first - true)[deep]
+    # a Gaussian of 6 mm leaves a fifth of such a wave; noise and edges as much again
+    assert left.std() < 0.4 * true[deep].std()
+
+
+def test_atrophy_is_no_fine_shade() -> None:
+    (one, other), mask = twins(noise=0.01)
+    grid = (np.indices(one.shape) - 19.5) / 20
+    grown = np.sqrt((grid**2).sum(axis=0)) < 0.30
+    other[grown & mask] = one[mask].min()
+    first, second = local_fields([one, other], mask, ZOOMS)
+    assert np.abs((second - first)[mask]).max() < 0.015

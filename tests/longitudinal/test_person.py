@@ -74,6 +74,32 @@ def test_different_people_are_refused() -> None:
         segment_person([head(), head(seed=3)], CONFIG)
 
 
+@functools.cache
+def three() -> Person:
+    """Two visits of one person, and between them one of somebody else."""
+    return segment_person([head(), head(seed=3), again()], CONFIG, labels=["a", "b", "c"])
+
+
+def test_a_session_of_somebody_else_is_left_out_by_name() -> None:
+    person = three()
+    assert person.kept == (0, 2)
+    assert set(person.left_out) == {1}
+    assert any(w.startswith("ses-b: does not look like the other") for w in person.warnings)
+    # and changes nothing of what the others are alone
+    for session in range(2):
+        assert person.volumes_ml(session) == both().volumes_ml(session)
+        assert (person.space.poses[session] == both().space.poses[session]).all()
+
+
+def test_a_session_without_a_brain_does_not_take_the_others_along() -> None:
+    empty = head().with_data(np.full_like(head().data, 7))
+    person = segment_person([empty, head(), again()], CONFIG)
+    assert person.kept == (1, 2)
+    assert person.volumes_ml(0) == both().volumes_ml(0)
+    with pytest.raises(DataError, match="ses-1: "):
+        segment_person([empty, head()], CONFIG)
+
+
 @pytest.mark.parametrize(
     ("config", "word"),
     [

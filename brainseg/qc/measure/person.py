@@ -91,6 +91,7 @@ def subject_of(person: Person, session: int, label: str) -> Subject:
             "log_likelihood": person.fit.found.history,
             "agreement": asdict(agreement),
         },
+        lesions=voxels.lesions,
     )
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +43,36 @@ COLUMNS = (
     "cjv", "cnr", "snr_wm", "efc", "fber", "inu_range", "map_distance_mm", "map_missing",
     "map_foreign", "uncertain_share", "overlap_max",
 )  # fmt: skip
+
+
+PERSON_TISSUES = ("brain", "GM", "WM")
+"""Tissues whose change over a person's visits the page shows."""
+
+
+@dataclass(frozen=True)
+class PersonRow:
+    """One person over time, from the first visit to the last.
+
+    Attributes
+    ----------
+    name, report, verdict : str
+        As of `Scan`.
+    visits : int
+    years : float or None
+        Between the first visit and the last.
+    percent : mapping of tissue to float or None
+        Change of each of `PERSON_TISSUES`.
+    lesions_ml : float or None
+        Change of the lesion candidates; None without a FLAIR of each visit.
+    """
+
+    name: str
+    report: str
+    verdict: str
+    visits: int
+    years: float | None
+    percent: Mapping[str, float | None]
+    lesions_ml: float | None
 
 
 @dataclass(frozen=True)
@@ -92,6 +122,8 @@ class Study:
         What volumes are compared within the study after: "TIV, age", or empty.
     agreement : sequence
         Cohen's kappa of each pair of raters.
+    people : tuple of PersonRow
+        Participants whose visits were segmented together; the worst first.
     """
 
     name: str
@@ -102,6 +134,7 @@ class Study:
     numbers: Mapping[str, Mapping[str, float | None]]
     adjusted: str
     agreement: Sequence[Any]
+    people: tuple[PersonRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +181,13 @@ class Page:
     symbols: Mapping[str, str]
 
 
-def gather(out: Path, rows: Sequence[Mapping[str, Any]], *, adjusted: Sequence[str] = ()) -> Study:
+def gather(
+    out: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    adjusted: Sequence[str] = (),
+    people: Sequence[PersonRow] = (),
+) -> Study:
     """Arrange the rows of a study for its page.
 
     Parameters
@@ -160,6 +199,7 @@ def gather(out: Path, rows: Sequence[Mapping[str, Any]], *, adjusted: Sequence[s
         ``z_*`` where the study was compared with itself; the rows of ``group_T1w.tsv``.
     adjusted : sequence of str
         What volumes were adjusted for in their ``z_*``.
+    people : sequence of PersonRow
     """
     entries = study.entries(out)
     found = {e.scan: e for e in entries} | {_folded(e): e for e in entries}
@@ -193,6 +233,10 @@ def gather(out: Path, rows: Sequence[Mapping[str, Any]], *, adjusted: Sequence[s
         numbers=numbers,
         adjusted=", ".join(adjusted),
         agreement=ratings.agreement(rated),
+        people=tuple(
+            replace(p, report=quote(p.report))
+            for p in sorted(people, key=lambda p: (-ORDER.get(p.verdict, -1), p.name))
+        ),
     )
 
 
@@ -224,7 +268,13 @@ def render(found: Study) -> str:
     return templating.render("group.html.j2", page)
 
 
-def write(out: Path, rows: Sequence[Mapping[str, Any]], *, adjusted: Sequence[str] = ()) -> Path:
+def write(
+    out: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    adjusted: Sequence[str] = (),
+    people: Sequence[PersonRow] = (),
+) -> Path:
     """Write the page of a study into its output folder.
 
     Raises
@@ -232,7 +282,7 @@ def write(out: Path, rows: Sequence[Mapping[str, Any]], *, adjusted: Sequence[st
     CannotCreateError, OutputError
     """
     page = out / PAGE
-    atomic.write_text(page, render(gather(out, rows, adjusted=adjusted)))
+    atomic.write_text(page, render(gather(out, rows, adjusted=adjusted, people=people)))
     return page
 
 

@@ -65,12 +65,30 @@ def _over_time(record: Mapping[str, Any]) -> str:
     return (
         f"{len(record['sessions'])} T1-weighted scans of one person were segmented together with "
         f"{_software(record)}. They were aligned rigidly to a space in the middle of them "
-        f"({REUTER}), and gains and smooth bias fields in which they differed were removed "
+        f"({REUTER}), and gains and the smooth and fine shades in which they differed were removed "
         f"({LEWIS}). The brain mask, which all share, came from their mean and "
-        f"{_route(record)}. {_bias(record)} {_mixture(record)} Classes were shared by all scans; "
+        f"{_route(record)}. {_contrasts_over_time(record)}{_bias(record)} "
+        f"{_mixture(record)} Classes were shared by all scans; "
         f"each scan had a gain and an offset of its own. {_fit(record)}; it {_ended(record)}."
         f"{_neighbours(record)} {_labels(options['seed'])}"
     )
+
+
+def _contrasts_over_time(record: Mapping[str, Any]) -> str:
+    names = list(record.get("contrasts", ()))
+    if not names:
+        return ""
+    told = (
+        f"{' and '.join(names)} of each visit entered the mixture too, aligned to the mean of the "
+        "T1w scans rigidly by mutual information and resampled once, linearly. "
+    )
+    if "lesion_candidates_ml" in record:
+        told += (
+            "With the FLAIR, voxels of white matter that are bright and explained by no healthy "
+            "tissue were mapped as lesion candidates in all visits together; they count as white "
+            "matter. "
+        )
+    return told
 
 
 def _software(record: Mapping[str, Any]) -> str:

@@ -14,8 +14,9 @@ from brainseg.core import masking
 from brainseg.core.masking import Box
 from brainseg.core.volume import Array
 from brainseg.longitudinal.change import Change
+from brainseg.longitudinal.lesions import STATES, Lesion
 from brainseg.longitudinal.person import Person
-from brainseg.qc.draw import pictures
+from brainseg.qc.draw import lesions, pictures
 from brainseg.qc.draw.charts import BOTTOM, LEFT, RIGHT, TOP, Frame, svg
 from brainseg.qc.draw.mosaic import AXIAL, CORONAL, SAGITTAL, section
 from brainseg.qc.measure.levels import SYMBOLS
@@ -32,6 +33,8 @@ _FULL_CHANGE = 0.5
 # Tissues with curves of their own, and their colours.
 _CURVES = (("brain", "#7cc4ff"), ("GM", "#e88a1a"), ("WM", "#e7eaee"), ("CSF", "#4a66d8"))
 _MARGIN_MM = 8.0
+MOST_LESIONS = 12
+"""Lesions that are drawn: those that changed, the largest change first, then the largest."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,32 @@ class Visit:
     label: str
     slices: str
     change: str
+
+
+@dataclass(frozen=True)
+class LesionStrip:
+    """A lesion at every visit: what became of it, and its picture."""
+
+    lesion: Lesion
+    picture: str
+
+
+@dataclass(frozen=True)
+class LesionSection:
+    """The lesions of a person.
+
+    Attributes
+    ----------
+    total : int
+        Lesions at any visit.
+    counts : list of tuple of str and dict
+        For each visit after the first the number of lesions by state.
+    strips : list of LesionStrip
+    """
+
+    total: int
+    counts: list[tuple[str, dict[str, int]]]
+    strips: list[LesionStrip]
 
 
 @dataclass(frozen=True)
@@ -65,6 +94,8 @@ class Page:
         Level of a check to its sign.
     methods, bibtex : str
         What was done, and what to cite.
+    lesions : LesionSection or None
+        Where there is a FLAIR of each visit.
     """
 
     css: Markup
@@ -78,6 +109,7 @@ class Page:
     symbols: dict[str, str]
     methods: str
     bibtex: str
+    lesions: LesionSection | None
 
 
 def page(
@@ -119,7 +151,8 @@ def page(
         )
     curves = [_curve(tissue, colour, found) for tissue, colour in _CURVES]
     names = {t.abbreviation: t.name for t in (*THREE.tissues, *person.table.tissues)}
-    names |= {"brain": "Brain (grey and white matter)", "intracranial": "Inside the dura"}
+    names |= {"brain": "Brain (grey and white matter)", "intracranial": "Inside the dura",
+              "lesions": "Lesion candidates"}  # fmt: skip
     return render(
         "person.html.j2",
         Page(
@@ -134,8 +167,34 @@ def page(
             symbols=SYMBOLS,
             methods=methods.paragraph(record),
             bibtex=citation.texts([record])[1],
+            lesions=_lesions(person, measured.labels),
         ),
     )
+
+
+def _lesions(person: Person, labels: Sequence[str]) -> LesionSection | None:
+    """Count the lesions, and draw those that changed most."""
+    found = person.lesions
+    if found is None:
+        return None
+    flairs = person.contrasts["FLAIR"]
+    high = float(np.percentile(np.stack([f[person.mask] for f in flairs]), 99.8))
+    shown = sorted(
+        found.found, key=lambda one: (not one.changed, -max(map(abs, one.changes_ml)), one.number)
+    )[:MOST_LESIONS]
+    strips = [
+        LesionStrip(
+            one,
+            pictures.webp(lesions.strip(one, found, flairs, person.mean.zooms, high)),
+        )
+        for one in shown
+    ]
+    counts = [
+        (label, {state: found.count(s, state) for state in STATES})
+        for s, label in enumerate(labels)
+        if s
+    ]
+    return LesionSection(len(found.found), counts, strips)
 
 
 def _box(person: Person) -> Box:
