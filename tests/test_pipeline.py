@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from scipy import ndimage
 
+from brainseg import pipeline
 from brainseg.config import SegmentConfig
 from brainseg.core.known import Known
+from brainseg.core.steps import Steps
 from brainseg.core.volume import Volume
 from brainseg.errors import DataError, UsageError
 from brainseg.evaluation.phantom import Phantom, make_phantom
@@ -91,6 +94,18 @@ def test_a_stripped_scan_has_no_whole_head(shaded: Phantom) -> None:
     given = SegmentConfig(tissues="head", mask="file")
     with pytest.raises(DataError, match="of bone"):
         segment_volume(shaded.volume.with_data(mask), given, known=Known(shaded.mask))
+
+
+def test_contrasts_beside_the_t1w_reach_the_whole_head(
+    shaded: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Volume] = []
+    monkeypatch.setattr(pipeline, "segment_head", lambda scans, *_, **__: given.extend(scans))
+    fit = SimpleNamespace(three_labels=np.ones(np.count_nonzero(shaded.mask), np.uint8))
+    t2w = shaded.volume.data[::-1]
+    config = SegmentConfig(tissues="head")
+    pipeline._around(shaded.volume, {"T2w": t2w}, shaded.mask, fit, config, Steps())
+    assert [scan.data is data for scan, data in zip(given, (shaded.volume.data, t2w), strict=True)]
 
 
 def test_the_brain_of_a_whole_head_is_that_of_the_three_tissues(shaded: Phantom) -> None:

@@ -12,15 +12,18 @@ IDLE_BYTES = 350 << 20
 # Measured peaks above that, divided by voxels; see pipelines/benchmark_batch.py.
 BYTES_PER_VOXEL = 100
 BYTES_PER_CONTRAST_VOXEL = 15
+# With the tissues of the whole head; `pipelines/evaluate_head.py --what default` has 165.
+BYTES_PER_VOXEL_OF_HEAD = 200
 # Memory of a worker that only reads a scan and its mask.
 READING_BYTES = 600 << 20
 # Left to the system and to the process that hands out the scans.
 SHARE = 0.9
 
 
-def needed(voxels: int, of_contrasts: int = 0) -> int:
+def needed(voxels: int, of_contrasts: int = 0, *, whole_head: bool = False) -> int:
     """Estimate the bytes that segmenting a scan, with the voxels of its contrasts, takes."""
-    return IDLE_BYTES + BYTES_PER_VOXEL * voxels + BYTES_PER_CONTRAST_VOXEL * of_contrasts
+    each = BYTES_PER_VOXEL_OF_HEAD if whole_head else BYTES_PER_VOXEL
+    return IDLE_BYTES + each * voxels + BYTES_PER_CONTRAST_VOXEL * of_contrasts
 
 
 def available() -> int:

@@ -141,7 +141,7 @@ def bytes_needed(task: Task) -> int:
     voxels = nifti.voxel_count(task.job.path)
     # Each contrast is held on its own grid and on that of the T1w scan.
     others = [voxels + nifti.voxel_count(path) for _, path in task.job.contrasts]
-    return memory.needed(voxels, sum(others))
+    return memory.needed(voxels, sum(others), whole_head=task.config.tissues == "head")
 
 
 def settled(entry: Entry) -> Outcome:

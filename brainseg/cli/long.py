@@ -20,6 +20,12 @@ from brainseg.errors import BrainsegError
 
 log = logging.getLogger("brainseg")
 
+TISSUES = (
+    "six: CSF, cortical grey, white, deep grey, brain stem, cerebellum; three: CSF, grey, white "
+    "(default: six)"
+)
+"""The tables that are fitted over time."""
+
 
 def add_long(commands: Commands) -> None:
     """Add the command ``long``."""
@@ -68,7 +74,7 @@ def add_long(commands: Commands) -> None:
         action="store_true",
         help="end with exit code 19 where the automatic checks say Fail",
     )
-    add_segment_options(parser)
+    add_segment_options(parser, tissues=TISSUES)
     add_threads(parser)
 
 

@@ -241,7 +241,7 @@ def _run(args: argparse.Namespace) -> int:
                     )
         except Exception as error:
             # One bad scan must not keep the others from being done.
-            code = door.tell(_with_memory(error, job))
+            code = door.tell(_with_memory(error, job, config))
             worst = worst or code
         else:
             code = _conclude(job.path.name, finished, args.out)
@@ -257,14 +257,15 @@ def _conclude(name: str, finished: Finished | None, out: Path) -> int:
     return door.conclude(name, finished.measured.verdict, out)
 
 
-def _with_memory(error: Exception, job: Job) -> Exception:
+def _with_memory(error: Exception, job: Job, config: SegmentConfig) -> Exception:
     """Say how much memory a scan takes where that was the fault."""
     from brainseg.batch import memory
     from brainseg.io import nifti
 
     if not isinstance(error, MemoryError):
         return error
-    gigabytes = memory.needed(nifti.voxel_count(job.path)) / 1e9
+    whole_head = config.tissues == "head"
+    gigabytes = memory.needed(nifti.voxel_count(job.path), whole_head=whole_head) / 1e9
     return TemporaryError(
         f"{job.path.name}: not enough memory; segmenting it takes about {gigabytes:.1f} GB"
     )

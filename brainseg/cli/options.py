@@ -73,8 +73,16 @@ def add_person(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pd", type=path_of, metavar="FILE", help="PDw scan of the same person")
 
 
-def add_segment_options(parser: argparse._ActionsContainer) -> None:
-    """Add options that say how a scan is segmented; the same for one scan and for a study."""
+TISSUES = (
+    "six: CSF, cortical grey, white, deep grey, brain stem, cerebellum; three: CSF, grey, "
+    "white; head: grey, white, CSF, bone, soft tissue and air of the whole head; intensity: "
+    "six classes of intensity; or a number of such classes (default: six; "
+    "intensity with another prior than the atlas)"
+)
+
+
+def add_segment_options(parser: argparse._ActionsContainer, *, tissues: str = TISSUES) -> None:
+    """Add options that say how a scan is segmented; `tissues` says which tables there are."""
     parser.add_argument(
         "--brain-extraction",
         default="fused",
@@ -84,10 +92,7 @@ def add_segment_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--tissues",
         metavar="N|NAME",
-        help="six: CSF, cortical grey, white, deep grey, brain stem, cerebellum; three: CSF, grey, "
-        "white; head: grey, white, CSF, bone, soft tissue and air of the whole head; intensity: "
-        "six classes of intensity; or a number of such classes (default: six; "
-        "intensity with another prior than the atlas)",
+        help=tissues,
     )
     parser.add_argument(
         "--bias",

@@ -23,7 +23,7 @@ from brainseg.io.nifti import Scan
 from brainseg.io.staging import Encoder
 from brainseg.pipeline import SegmentedVolume
 from brainseg.tissues.bias import is_flat
-from brainseg.tissues.shells import WholeHead
+from brainseg.tissues.shells import INTRACRANIAL, WholeHead
 from brainseg.tissues.tables import HEAD, SIX, THREE
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
@@ -295,7 +295,12 @@ def _of_head(result: SegmentedVolume, head: WholeHead) -> dict[str, Any]:
     shares = ((t.abbreviation, result.probability(k)) for k, t in enumerate(HEAD.tissues))
     volumes = {name: float(share.sum(dtype=np.float64)) * unit for name, share in shares}
     inside = int(np.count_nonzero(head.intracranial)) * unit
-    return {"volumes_ml": volumes, "intracranial_ml": inside, **head.described()}
+    return {
+        "volumes_ml": volumes,
+        "total_intracranial_volume_ml": inside,
+        "total_intracranial_volume": INTRACRANIAL,
+        **head.described(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -33,6 +33,14 @@ CLOSING_MM = 10.0
 """Radius of the ball that bridges fissures, as for the estimate from the mask alone."""
 DURA_MM = 3.0
 """How far from brain and CSF the dura and its sinuses may reach."""
+INTRACRANIAL = (
+    "what lies inside the inner table of the skull: brain, CSF, and soft tissue (dura, venous "
+    f"sinuses) up to {DURA_MM:g} mm from them or in fissures that a ball of {CLOSING_MM:g} mm "
+    "bridges, down to the end of the brain mask at about the foramen magnum"
+)
+"""Definition of the total intracranial volume of the whole head."""
+TOUCHING = "CSF around the brain"
+"""Name of the step that puts CSF between brain and bone, soft tissue or air."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +175,7 @@ def _tidy(
     gaps = closed(labels == BONE, SEALED_MM, zooms) & (expected > EXPECTED) & (labels > BONE)
     move("gaps of the skull", gaps, BONE)
     brain = labels < CSF
-    move("CSF around the brain", ndimage.binary_dilation(brain) & (labels > CSF), CSF)
+    move(TOUCHING, ndimage.binary_dilation(brain) & (labels > CSF), CSF)
     return moved
 
 

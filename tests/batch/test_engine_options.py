@@ -62,6 +62,10 @@ def test_a_scan_too_large_for_the_memory_is_told(caplog: pytest.LogCaptureFixtur
     assert "a scan needs about 1024 MiB, more than the 450 MiB there are" in caplog.text
 
 
+def test_a_whole_head_needs_more_memory_than_a_brain() -> None:
+    assert memory.needed(10**7, whole_head=True) > 1.5 * memory.needed(10**7)
+
+
 def test_contrasts_count_into_the_memory_of_a_scan() -> None:
     assert memory.needed(1000, 2000) - memory.needed(1000) == (
         2000 * memory.BYTES_PER_CONTRAST_VOXEL

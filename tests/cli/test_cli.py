@@ -404,3 +404,13 @@ def test_the_last_line_tells_the_verdict_and_a_failed_one_has_its_exit_code(
     last = caplog.records[-1].getMessage()
     assert last.startswith("phantom_T1w.nii.gz: Fail: ")
     assert main([*arguments, "--force", "--fail-on-verdict"]) == 19
+
+
+def test_the_help_of_visits_names_the_tables_that_are_fitted_over_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["long", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "three: CSF, grey, white (default: six)" in text
+    assert "bone" not in text

@@ -138,6 +138,27 @@ def test_intensity_decides_where_the_map_is_blurred(contrasts: int) -> None:
     assert rises.min() > -1e-9
 
 
+def test_a_t2w_tells_bone_from_fluid_that_is_as_dark_on_the_t1w() -> None:
+    rng = np.random.default_rng(2)
+    head = onion()
+    levels = np.array([[0, 0.6, 1.0, 0.2, 0.2, 0.7, 0], [0, 0.6, 0.4, 1.0, 0.05, 0.5, 0]])
+    t1, t2 = (
+        np.abs(level[head] * 1000 + 30 * rng.standard_normal(head.shape)).astype(np.float32)
+        for level in levels
+    )
+    prior = np.zeros((len(NAMES), *head.shape), np.float32)
+    for label, name in ((CSF, "csf"), (BONE, "bone"), (SOFT, "soft"), (AIR, "air")):
+        here = (head <= CSF) if label == CSF else head == label
+        prior[NAMES.index(name)] = shells.ndimage.gaussian_filter(here.astype(np.float32), 1.5)
+    # The mask leaves out the CSF around the brain, and the map is shifted by 6 mm.
+    mask, prior = head < CSF, np.roll(prior, 2, axis=1)
+    wrong = []
+    for scans in ([t1], [t1, t2]):
+        labels = fit_around(scans, mask, ZOOMS, prior)[0].argmax(axis=0) + CSF
+        wrong.append(np.count_nonzero((labels == BONE) != (head == BONE)))
+    assert wrong[1] < 0.1 * wrong[0]
+
+
 def test_threads_change_no_bit() -> None:
     rng = np.random.default_rng(1)
     head = onion()

@@ -133,6 +133,16 @@ class Mosaic:
         self._mark_sides(_writer(image, SMALL_FONT))
         return np.asarray(image)
 
+    @staticmethod
+    def lettered(picture: Bytes, marks: Sequence[tuple[Cell, str, str]]) -> Bytes:
+        """Write two letters onto the upper corners of places in a picture."""
+        image = Image.fromarray(picture)
+        write = _writer(image, FONT)
+        for cell, left, right in marks:
+            write(cell.x + 5, cell.y + 5, left, "lt")
+            write(cell.x + cell.width - 5, cell.y + 5, right, "rt")
+        return np.asarray(image)
+
     def _mark_sides(self, write: Callable[[int, int, str, str], None]) -> None:
         # Corners hold the least of a head: letters there cover none of it.
         first: set[tuple[int, int]] = set()

@@ -13,9 +13,11 @@ from brainseg.core.volume import Array, BoolArray
 from brainseg.qc.draw import mosaic, pictures
 from brainseg.qc.draw.mosaic import Mosaic
 from brainseg.qc.draw.pictures import Bytes
+from brainseg.qc.draw.skull import MOST_MM, projections
 from brainseg.qc.measure.air import Surroundings
+from brainseg.qc.measure.skull import Skull
 from brainseg.qc.measure.subject import Subject
-from brainseg.tissues.tables import HEAD, SIX, THREE
+from brainseg.tissues.tables import HEAD, SIX
 
 MASK_COLOUR = "#ffd23f"
 OUTER_COLOUR = "#ff8c1a"
@@ -134,32 +136,11 @@ def panels(subject: Subject, around: Surroundings, pool: Executor) -> list[Panel
     head = subject.head
     if head is not None:
         makers.append(lambda d: _head(d, head))
+    skull = subject.skull
+    if skull is not None and skull.thickness.any():
+        makers.append(lambda d: _skull(d, skull))
     makers.append(_uncertainty)
     return list(pool.map(lambda make: make(drawing), makers))
-
-
-def contact(subject: Subject) -> bytes:
-    """Draw the one small picture that stands for a scan on the study page, as WebP."""
-    volume = subject.volume
-    brain = bounding_box(subject.mask)
-    head = widened(brain, volume, (10.0,) * 6)
-    rows: list[tuple[int, list[int]]] = [
-        (axis, mosaic.spread(brain[axis].start, brain[axis].stop, 3, 0.25))
-        for axis in (mosaic.AXIAL, mosaic.CORONAL, mosaic.SAGITTAL)
-    ]
-    sheet = mosaic.layout(volume, head, rows, width=480)
-    low, high = np.percentile(subject.samples[::7], [0.5, 99.5])
-    grey = sheet.draw(
-        volume.data, lambda s: pictures.window(s, min(0.0, float(low)), 1.2 * float(high))
-    )
-    winners = (subject.fractions.argmax(axis=1) + 1).astype(np.uint8)
-    label = sheet.draw_samples(subject.index, winners, lambda s: s, smooth=False)
-    colours = np.array([(0, 0, 0), *(pictures.rgb(t.colour) for t in THREE.tissues)], np.uint8)
-    picture = np.repeat(grey[..., None], 3, axis=2)
-    inside = label > 0
-    picture[inside] = picture[inside] * 0.6 + colours[label[inside]] * 0.4
-    picture[sheet.contour(subject.mask, 1)] = pictures.rgb(MASK_COLOUR)
-    return pictures.webp_bytes(sheet.with_sides(picture), 70)
 
 
 def _outline(m: Mosaic, subject: Subject, share: Array) -> BoolArray:
@@ -335,6 +316,22 @@ def _head(d: Drawing, labels: Bytes) -> Panel:
         tuple(Key(t.colour, f"{t.index} {t.name}") for t in HEAD.tissues),
         note=f"The clean-up of the topology moved {moved:,} voxels.",
         blend=True,
+    )
+
+
+def _skull(d: Drawing, skull: Skull) -> Panel:
+    m, picture = projections(skull.thickness, d.subject.volume)
+    closed = "No hole" if skull.holes == 0 else f"Holes of {skull.open_cm2:.1f} cm²"
+    return Panel(
+        "skull",
+        "Thickness of the skull",
+        "The vault should be smooth and without black holes, thin at the temples and thicker at "
+        "the back. Bone of the face is not shown.",
+        pictures.webp(picture, 80),
+        "The outer surface of the skull from the left, the right and above, coloured by thickness.",
+        m,
+        note=f"{closed} in the upper third.",
+        scale=Scale(pictures.HEAT, "0 mm", f"{MOST_MM:g} mm and more"),
     )
 
 

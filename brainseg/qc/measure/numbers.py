@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from brainseg.tissues.shells import INTRACRANIAL
+
 LOWER, HIGHER, NEITHER = "lower", "higher", "–"
 MAGNOTTA = "10.1007/s10278-006-0264-x"
 MRIQC = "10.1371/journal.pone.0184661"
@@ -41,6 +43,7 @@ _SIGNAL = "Signal and noise (formulas of MRIQC, doi:10.1371/journal.pone.0184661
 _ARTEFACT = "Artefacts (formulas of MRIQC)"
 _FIT = "Mask and mixture (our own)"
 _MAP = "Result against the head network's map (our own)"
+_HEAD = "The whole head (our own)"
 _STATS = "Intensity of each tissue, corrected for bias (formulas of MRIQC)"
 
 TISSUES = ("csf", "gm", "wm")
@@ -186,6 +189,18 @@ NUMBERS: tuple[Number, ...] = (
                "swapped or the fit failed", "", _MAP)
         for t in TISSUES
     ),
+    Number("skull_open_cm2", "Holes of the skull (cm²)", LOWER,
+           "area of the openings of 10 mm² and more in the upper third of the skull, through which "
+           "one comes from outside to the inside without passing bone", "", _HEAD),
+    Number("skull_holes", "Holes of the skull", LOWER, "the number of these openings", "", _HEAD),
+    Number("skull_mm", "Thickness of the skull (mm)", NEITHER,
+           "median distance from the outer surface of the bone to the inside of the skull, in its "
+           "upper third; marrow counts as bone", "", _HEAD),
+    Number("brain_touching", "Brain that touched no CSF", LOWER,
+           "share of the voxels around grey and white matter that were bone, soft tissue or air "
+           "before the clean-up made them CSF", "", _HEAD),
+    Number("total_intracranial_volume_ml", "Total intracranial volume (mL)", NEITHER,
+           INTRACRANIAL, "", _HEAD),
     *(
         Number(f"summary_{t}_{s}", f"{name}: {words}", NEITHER, words, MRIQC, _STATS)
         for t, name in SUMMARISED.items()
@@ -196,4 +211,6 @@ NUMBERS: tuple[Number, ...] = (
 # Those whose outliers point at odd scans; the summary statistics depend on the scanner's scale.
 LOOKED_AT = tuple(n.key for n in NUMBERS if not n.key.startswith("summary_"))
 BY_KEY = {n.key: n for n in NUMBERS}
+OF_HEAD = tuple(n.key for n in NUMBERS if n.group == _HEAD)
+"""With the table `brainseg.tissues.tables.HEAD` only."""
 AGAINST_MAP = tuple(n.key for n in NUMBERS if n.group == _MAP)

@@ -16,7 +16,7 @@ from scipy import ndimage
 from brainseg.core.masking import bounding_box, largest_part, widened
 from brainseg.core.volume import Array, BoolArray, FloatArray
 from brainseg.mixture import bhattacharyya
-from brainseg.qc.measure import integrity
+from brainseg.qc.measure import integrity, skull
 from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.numbers import AGAINST_MAP, TISSUES
 from brainseg.qc.measure.schema import number
@@ -86,6 +86,8 @@ def measure(subject: Subject, around: Surroundings) -> Quality:
     values |= mask_numbers(subject, stats)
     values |= integrity_numbers(subject, stats)
     values |= against_map(subject)
+    if subject.head is not None and subject.skull is not None:
+        values |= skull.numbers(subject.skull, subject.head, subject.record["head"])
     for key, value in values.items():
         if value is None or not math.isfinite(value):
             values[key] = None

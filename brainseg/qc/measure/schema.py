@@ -52,7 +52,7 @@ class _Versions(TypedDict):
 
 class _Head(TypedDict):
     volumes_ml: dict[str, float]
-    intracranial_ml: float
+    total_intracranial_volume_ml: float
     moved_voxels: dict[str, int]
 
 

@@ -14,6 +14,7 @@ from brainseg.core import masking
 from brainseg.core.volume import Array, BoolArray, Volume
 from brainseg.io.nifti import Scan
 from brainseg.pipeline import SegmentedVolume
+from brainseg.qc.measure.skull import Skull, measure_skull
 from brainseg.tissues.bias import divide, is_flat
 from brainseg.tissues.tables import TissueTable, volumes_ml
 
@@ -92,6 +93,11 @@ class Subject:
     def samples(self) -> Array:
         """Corrected intensities inside the mask, shape (n_mask,)."""
         return masking.extract(self.corrected, self.mask)
+
+    @cached_property
+    def skull(self) -> Skull | None:
+        """What was measured of the skull, where the whole head was asked for."""
+        return None if self.head is None else measure_skull(self.head, self.volume.zooms)
 
     @cached_property
     def entropy(self) -> NDArray[np.float32]:

@@ -137,6 +137,15 @@ RANGES = (
           high="too coarse for the cortex"),
     Range("fwhm_avg", "The scan is smooth over {:.1f} mm", (-INF, 12.0),
           high="blurred, too coarse for the cortex"),
+    # Of the whole head only. Three heads have 0.5 to 12 cm2, that of 12 has thin bone of one voxel;
+    # on fs001, whose mask takes in bone, it is 290 cm2, and 0.20 of the surface touched; elsewhere
+    # 0.07 to 0.15. Volumes are those of adults.
+    Range("skull_open_cm2", "The skull has holes of {:.1f} cm² above its base", (-INF, 5.0),
+          high="was bone called something else, or removed?"),
+    Range("brain_touching", "{:.0%} of the brain's surface touched bone or skin before the "
+          "clean-up", (-INF, 0.18), high="is the mask too wide, or the skull misplaced?"),
+    Range("total_intracranial_volume_ml", "The skull holds {:.0f} mL", (1000, 2100), (700, 2500),
+          "is all of the head in view?", "does it leak?"),
     Range("gm_level", "Grey matter is {:.0%} as bright as white matter", (0.35, 0.79), (0.1, 0.95),
           "is this a T1w scan?", "was the contrast changed?"),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from brainseg.core.volume import Array, BoolArray
 from brainseg.qc.measure import intracranial
 from brainseg.qc.measure.halves import find_midplane
 from brainseg.qc.measure.subject import Subject
+from brainseg.tissues.shells import INTRACRANIAL
 from brainseg.tissues.tables import HEAD, THREE
 
 NO_SIDES = "no orientation"
@@ -23,6 +24,8 @@ LESION = 0.5
 SMALLEST_LESION_ML = 0.01
 MISSING = "n/a"
 BRAIN, TIV, MASK, LESIONS = "brain", "tiv", "mask", "lesions"
+INSIDE = "total_intracranial_volume"
+"""With the table `HEAD` only: there it is measured, and `TIV` is an estimate as in every table."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,16 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "structure": (
         "What is measured. CSF, GM and WM are the three tissues; TABLE_ABBR is a tissue of the "
         "table that was asked for, for example six_SGM; brain is GM and WM; mask is the brain "
-        "mask; tiv the total intracranial volume; lesions the candidates (with a FLAIR scan only), "
-        "or those of a mask that was given",
+        "mask; tiv an estimate of the total intracranial volume; total_intracranial_volume that "
+        "volume as measured (with the table head only); lesions the candidates (with a FLAIR scan "
+        "only), or those of a mask that was given",
         "",
     ),
     "name": ("Its name in words", ""),
     "volume_ml": (
         "Volume. Of tissues the sum of their share in every voxel, of mask its voxels, of lesions "
-        f"the sum of their probability; tiv is an {intracranial.WHAT}; with "
-        "the table head it is measured: what lies inside the inner table of the skull (brain, CSF, "
-        "dura with its sinuses), down to the end of the brain mask at the foramen magnum",
+        f"the sum of their probability; tiv is an {intracranial.WHAT}; "
+        f"total_intracranial_volume is {INTRACRANIAL}",
         "mL",
     ),
     "left_ml": (
@@ -94,10 +97,7 @@ def measure_volumes(subject: Subject) -> list[Row]:
     tissue = three["GM"] + three["WM"]
     left = _left(subject, tissue)
     head = subject.record.get("head")
-    if head is None:
-        tiv = intracranial.intracranial_ml(subject.mask, subject.volume.zooms)
-    else:
-        tiv = float(head["intracranial_ml"])
+    tiv = intracranial.intracranial_ml(subject.mask, subject.volume.zooms)
     values = subject.samples
 
     def row(structure: str, name: str, share: Array, *, intensity: bool = True) -> Row:
@@ -126,8 +126,11 @@ def measure_volumes(subject: Subject) -> list[Row]:
     rows.append(row(BRAIN, "Brain (grey and white matter)", tissue))
     whole = np.ones(len(values), dtype=np.float32)
     rows.append(row(MASK, "Brain mask", whole, intensity=False))
-    name = "estimate" if head is None else "inside the inner table of the skull"
-    rows.append(Row(TIV, f"Total intracranial volume ({name})", tiv, tiv_fraction=1.0))
+    rows.append(Row(TIV, "Total intracranial volume (estimate)", tiv, tiv_fraction=1.0))
+    if head is not None:
+        measured = float(head["total_intracranial_volume_ml"])
+        name = "Total intracranial volume (inside the inner table of the skull)"
+        rows.append(Row(INSIDE, name, measured, tiv_fraction=measured / tiv))
     if subject.lesions is not None:
         name = "Lesions (given)" if "lesion_mask_ml" in subject.record else "Lesion candidates"
         found = row(LESIONS, name, subject.lesions)

@@ -9,7 +9,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from brainseg.io.bids import split_name
-from brainseg.qc.draw.panels import MASK_COLOUR, Panel, contact, panels
+from brainseg.qc.draw.contact import contact
+from brainseg.qc.draw.panels import MASK_COLOUR, Panel, panels
 from brainseg.qc.draw.sprites import Sprites, sprites
 from brainseg.qc.measure.levels import SYMBOLS
 from brainseg.qc.measure.subject import Subject
@@ -31,7 +32,8 @@ from brainseg.tissues.tables import THREE, Tissue
 SHORT = {
     "mask": "Mask", "background": "Air", "tissues": "Tissues", "three": "Borders",
     "probabilities": "Maps", "bias": "Bias", "correction": "Corrected",
-    "regions": "Regions", "head": "Head", "lesions": "Lesions", "uncertainty": "Uncertainty",
+    "regions": "Regions", "head": "Head", "skull": "Skull", "lesions": "Lesions",
+    "uncertainty": "Uncertainty",
 }  # fmt: skip
 # NiiVue unpacks WebAssembly from its own text and, on the review server, reads the full-size files.
 NIIVUE_POLICY = " 'wasm-unsafe-eval'; connect-src 'self' data: blob:; worker-src blob:"

@@ -196,7 +196,7 @@ def numbers(quality: Quality) -> Numbers:
     """Arrange the quality numbers under their headings, each with its text."""
     groups: dict[str, list[Measured]] = {}
     for number in NUMBERS:
-        if not number.key.startswith("summary_"):
+        if number.key in quality.values and not number.key.startswith("summary_"):
             row = Measured(
                 number, shown(quality.get(number.key)), quality.reasons.get(number.key, "")
             )

@@ -9,7 +9,7 @@ from brainseg.qc.draw.pictures import data_uri
 from brainseg.qc.measure.subject import Subject
 from brainseg.qc.measure.summary import Summary
 from brainseg.qc.measure.verdict import Verdict
-from brainseg.qc.measure.volumes import LESIONS, NO_SIDES, TIV
+from brainseg.qc.measure.volumes import INSIDE, LESIONS, NO_SIDES, TIV
 from brainseg.tissues.tables import THREE
 
 # What the sidecar tells: its key, our name, and the unit with its factor from that of BIDS.
@@ -95,6 +95,8 @@ def _volumes(subject: Subject, summary: Summary) -> tuple[VolumeRow, ...]:
     rows.append(VolumeRow("Brain mask", total, 1.0))
     measured = {row.structure: row for row in summary.volumes}
     rows.append(VolumeRow("Intracranial (estimate)", measured[TIV].volume_ml))
+    if INSIDE in measured:
+        rows.append(VolumeRow("Inside the inner table of the skull", measured[INSIDE].volume_ml))
     if LESIONS in measured:
         found = measured[LESIONS]
         rows.append(VolumeRow(f"Lesion candidates ({found.count})", found.volume_ml))

@@ -17,7 +17,7 @@ from brainseg.qc.measure import volumes
 from brainseg.qc.measure.halves import find_midplane
 from brainseg.qc.measure.intracranial import intracranial_ml
 from brainseg.qc.measure.subject import from_result
-from brainseg.tissues.tables import INTENSITY, THREE
+from brainseg.tissues.tables import HEAD, INTENSITY, THREE
 
 
 def ball(radius_mm, zooms, shape=(60, 64, 58), centre=(0.0, 0.0, 0.0)):
@@ -48,6 +48,16 @@ def test_every_structure_is_there_and_volumes_are_sums_of_shares(subject, rows):
     assert rows["brain"].volume_ml == pytest.approx(rows["GM"].volume_ml + rows["WM"].volume_ml)
     assert rows["mask"].volume_ml == pytest.approx(subject.mask.sum() * unit)
     assert rows["brain"].tiv_fraction == rows["brain"].volume_ml / rows["tiv"].volume_ml
+
+
+def test_the_measured_intracranial_volume_stands_beside_the_estimate(subject, rows):
+    volumes_ml = {t.abbreviation: 1.0 for t in HEAD.tissues}
+    told = {"volumes_ml": volumes_ml, "total_intracranial_volume_ml": 1500.0}
+    of_head = dataclasses.replace(subject, record={**subject.record, "head": told})
+    found = {row.structure: row for row in volumes.measure_volumes(of_head)}
+    assert found["total_intracranial_volume"].volume_ml == 1500
+    assert found["tiv"] == rows["tiv"]
+    assert "total_intracranial_volume" not in rows
 
 
 def test_halves_add_up_and_a_symmetric_head_is_symmetric(rows):
