@@ -30,6 +30,7 @@ from brainseg.cli.options import (
 from brainseg.errors import TemporaryError, UsageError
 
 if TYPE_CHECKING:
+    from brainseg.config import SegmentConfig
     from brainseg.run import Finished, Job
 
 log = logging.getLogger("brainseg")

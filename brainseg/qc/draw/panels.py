@@ -18,6 +18,7 @@ from brainseg.qc.measure.air import Surroundings
 from brainseg.qc.measure.skull import Skull
 from brainseg.qc.measure.subject import Subject
 from brainseg.tissues.tables import HEAD, SIX
+from brainseg.tissues.whole_head import AIR
 
 MASK_COLOUR = "#ffd23f"
 OUTER_COLOUR = "#ff8c1a"
@@ -299,7 +300,8 @@ def _regions(d: Drawing, regions: Bytes) -> Panel:
 
 
 def _head(d: Drawing, labels: Bytes) -> Panel:
-    m = d.on_field
+    head = bounding_box(labels != AIR)
+    m = mosaic.three_planes(d.subject.volume, head, head, COLUMNS)
     moved = int(sum(d.subject.record["head"]["moved_voxels"].values()))
     return Panel(
         "head",
@@ -307,7 +309,7 @@ def _head(d: Drawing, labels: Bytes) -> Panel:
         "Brain should lie in CSF, that in a closed skull, and that in skin; sinuses and ear canals "
         "are air inside bone. Bone in an eye, or skin that is bone, is wrong.",
         pictures.webp(m.annotate(m.draw(d.subject.volume.data, d.grey(head=True))), 75),
-        "Slices of the whole field of view, coloured with the six tissues of the head.",
+        "Slices of the whole head, coloured with the six tissues of the head.",
         m,
         pictures.png_layer(
             m.draw(labels, lambda s: s, smooth=False),

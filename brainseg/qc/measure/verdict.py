@@ -137,7 +137,7 @@ RANGES = (
           high="too coarse for the cortex"),
     Range("fwhm_avg", "The scan is smooth over {:.1f} mm", (-INF, 12.0),
           high="blurred, too coarse for the cortex"),
-    # Of the whole head only. Three heads have 0.5 to 12 cm2, that of 12 has thin bone of one voxel;
+    # Of the whole head only. Heads have up to 12 cm2, that of 12 has thin bone in voxels of 2 mm;
     # on fs001, whose mask takes in bone, it is 290 cm2, and 0.20 of the surface touched; elsewhere
     # 0.07 to 0.15. Volumes are those of adults.
     Range("skull_open_cm2", "The skull has holes of {:.1f} cm² above its base", (-INF, 5.0),
