@@ -186,13 +186,13 @@ def segment_volume(
             with steps.step(f"Align {name}"):
                 channels[name] = align_contrast(contrast, volume, mask=brain.mask, name=name)
         with steps.step("Head map"):
-            seen, doubt = map_checks.look(volume, threads=config.threads)
+            seen, doubt = map_checks.look(
+                volume, refuse=config.mask == "auto", threads=config.threads
+            )
         atlas = None
         if config.prior == "atlas" and table.name in ANATOMY:
             with steps.step("Atlas"):
-                atlas, note = spatial_prior(
-                    volume, brain.mask, seen, doubt, start=brain.placed, threads=config.threads
-                )
+                atlas, note = spatial_prior(volume, brain.mask, seen, doubt, threads=config.threads)
             if atlas is None:
                 note = _without_atlas(table)
             if note:

@@ -175,7 +175,7 @@ def segmented(volume: Volume, contrast: str) -> dict[str, Any]:
     result = segment_volume(volume, SegmentConfig(threads=1))
     mask, fractions = result.mask, result.fit.fractions
     agreements = []
-    atlas = place_atlas(volume, mask, start=result.brain.placed)
+    atlas = place_atlas(volume, mask)
     if atlas is not None:
         ours = regions(seen, volume, mask)
         agreements = [map_checks.agreement(ours, atlas)]

@@ -60,7 +60,7 @@ def main() -> None:
         for path in (p for pattern in SCANS for p in sorted(args.data.glob(pattern))):
             volume = nifti.load(path).volume
             brain = extract_brain(volume, threads=args.threads)
-            atlas = place_atlas(volume, brain.mask, start=brain.placed, threads=args.threads)
+            atlas = place_atlas(volume, brain.mask, threads=args.threads)
             if atlas is None:
                 print(f"{path.name:32} the atlas was not placed")
                 continue

@@ -6,6 +6,7 @@
 the network, of the registered atlas, and of their mean; and in how much of the brain the two
 disagree. *levels*: Dice of the brain mask and mL of parcellated tissue outside it, by the
 probability at which the mask ends. *implausible*: what the map's own measures say of these heads.
+*strangers*: the same of things that are no heads, drawn here with noise.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 from brainseg.anatomy import head, map_checks
@@ -89,7 +91,7 @@ def placed(case: Case, cache: Path | None) -> tuple[BoolArray, NDArray[np.float3
         with np.load(kept) as z:
             return z["mask"], z["p"].astype(np.float32) if z["p"].size else None
     brain = extract_brain(case.volume)
-    prior = place_atlas(case.volume, brain.mask, start=brain.placed)
+    prior = place_atlas(case.volume, brain.mask)
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         p = np.zeros(0) if prior is None else prior.astype(np.float16)
@@ -157,13 +159,53 @@ def tables(args: argparse.Namespace) -> None:
         print("mL of parcellated tissue lost, median, by mask:", np.median(levels, axis=0).round(2))
 
 
+def strangers() -> Iterator[tuple[str, Volume]]:
+    """Draw what a scanner sees that is no head, at 2 mm."""
+    rng = np.random.default_rng(0)
+    side = 110
+    x, y, z = 2.0 * (np.indices((side,) * 3) - side / 2)
+    radius, across = np.sqrt(x**2 + y**2 + z**2), np.hypot(x, y)
+    flesh = ndimage.gaussian_filter(rng.standard_normal((side,) * 3), 3)
+    flesh /= flesh.std()
+    bottle = (across < 55) & (np.abs(z) < 95)
+    squares = (x // 10 + y // 10 + z // 10) % 2 == 0
+    segments = np.abs(np.sin(5 * np.arctan2(y, x))) * across < 3
+    oval = np.sqrt((x / 60) ** 2 + (y / 80) ** 2 + (z / 65) ** 2)
+    shapes = {
+        "sphere": np.where(radius < 80, 900, 0),
+        "small sphere": np.where(radius < 55, 900, 0),
+        "ball in a shell": np.select([radius < 70, radius < 78, radius < 90], [700, 50, 1000]),
+        "bottle": np.where(bottle, 900, 0),
+        "grid phantom": np.where(bottle, np.where(squares, 900, 200), 0),
+        "melon": np.select([radius < 72, radius < 85], [700 + 120 * flesh, 300]),
+        "orange": np.select(
+            [(radius < 60) & segments, radius < 60, radius < 68], [200, 800 + 60 * flesh, 400]
+        ),
+        "two tissues in a shell": np.select(
+            [(oval < 0.85) & (flesh > 0), oval < 0.85, oval < 1, oval < 1.15], [900, 600, 80, 1000]
+        ),
+    }
+    for name, shape in shapes.items():
+        real, other = (20 * rng.standard_normal(shape.shape) for _ in range(2))
+        noisy = np.sqrt((shape + real) ** 2 + other**2).astype(np.float32)
+        yield name, Volume(noisy, np.diag([2.0, 2.0, 2.0, 1.0]))
+
+
+def print_strangers() -> None:
+    """Print what the map says of each, and whether it is refused."""
+    for name, volume in strangers():
+        measures = map_checks.measure(head.map_head(volume, voxel=map_checks.VOXEL, mirrored=False))
+        refused = "refused" if measures["entropy"] > map_checks.NO_HEAD else "NOT refused"
+        print(f"{name:24}{refused:12}", {k: round(v, 3) for k, v in measures.items()}, flush=True)
+
+
 def main() -> None:
     """Read the options and print the tables."""
     root = Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--data", type=Path, default=root.parent / "shared/data")
-    add("--table", nargs="+", default=["regions", "levels", "implausible"])
+    add("--table", nargs="+", default=["regions", "levels", "implausible", "strangers"])
     add("--heads", nargs="+", help="only these")
     add("--voxel", type=float, default=2.0, help="mm of the fine look")
     add("--mirrored", action="store_true", help="look at the mirror image, too")
@@ -172,7 +214,10 @@ def main() -> None:
     add("--cache", type=Path, help="keep the placed atlas here")
     args = parser.parse_args()
     with threadpool_limits(1):
-        tables(args)
+        if "strangers" in args.table:
+            print_strangers()
+        if set(args.table) - {"strangers"}:
+            tables(args)
 
 
 if __name__ == "__main__":

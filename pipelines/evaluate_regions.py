@@ -38,7 +38,7 @@ def found(case: Case, cache: Path | None) -> tuple[BoolArray, NDArray[np.float32
             return z["mask"], z["prior"], str(z["note"])
     brain = extract_brain(case.volume)
     seen, doubt = map_checks.look(case.volume)
-    prior, note = spatial_prior(case.volume, brain.mask, seen, doubt, start=brain.placed)
+    prior, note = spatial_prior(case.volume, brain.mask, seen, doubt)
     if prior is None:
         raise SystemExit(f"{case.name}: no spatial prior")
     if kept:

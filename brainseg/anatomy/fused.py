@@ -65,4 +65,4 @@ def extract(volume: Volume, *, threads: int = 1) -> Extraction:
         return Extraction(alone, "network", confidence, (note,), {"agreement": agreement})
     mean = ours * SHARE + carried * (1 - SHARE)
     mask, confidence = draw(mean)
-    return Extraction(mask, "fused", confidence, (), {"agreement": agreement}, found)
+    return Extraction(mask, "fused", confidence, (), {"agreement": agreement})

@@ -40,6 +40,5 @@ def extract(volume: Volume, *, threads: int = 1) -> Extraction:
     if not (whole > 0.5).any():
         raise DataError("the atlas finds no brain in this scan")
     mask = solid(whole > 0.5)
-    return Extraction(
-        mask, "atlas", expected_dice(whole, mask) * min(1.0, 2 * found.explained), placed=found
-    )
+    confidence = expected_dice(whole, mask) * min(1.0, 2 * found.explained)
+    return Extraction(mask, "atlas", confidence)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from brainseg.atlas.registration import Registration
 from brainseg.core.volume import BoolArray
 
 
@@ -25,8 +24,6 @@ class Extraction:
         What a reader should know before trusting the mask; a fallback is said here.
     checks : Mapping of str to float
         Numbers behind the plausibility check (`brainseg.anatomy.plausibility`).
-    placed : Registration or None
-        Where the head atlas lies in the scan, if the route found that on its way to this mask.
     """
 
     mask: BoolArray
@@ -34,7 +31,6 @@ class Extraction:
     confidence: float | None = None
     warnings: tuple[str, ...] = ()
     checks: Mapping[str, float] = field(default_factory=dict)
-    placed: Registration | None = None
 
     def within(self, finite: BoolArray | None) -> Extraction:
         """Leave out voxels whose value was not a finite number."""

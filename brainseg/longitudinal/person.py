@@ -219,9 +219,7 @@ def _segment(visits: Sequence[Session], config: SegmentConfig, steps: Steps) -> 
     with steps.step("Head map"):
         seen, doubt = map_checks.look(mean, threads=config.threads)
     with steps.step("Atlas"):
-        atlas, note = spatial_prior(
-            mean, brain.mask, seen, doubt, start=brain.placed, threads=config.threads
-        )
+        atlas, note = spatial_prior(mean, brain.mask, seen, doubt, threads=config.threads)
     if atlas is None:
         note = "the head atlas could not be placed; tissues rest on intensities alone"
     table = tables.table(config.tissues)
