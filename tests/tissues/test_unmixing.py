@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainseg.atlas.head_atlas import BRAIN
@@ -23,6 +23,7 @@ def soft_map(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return atlas, drawn
 
 
+@settings(max_examples=30, deadline=None)
 @given(step=st.floats(*CSF_STEPS), white=st.floats(0.6, 0.9), seed=st.integers(0, 99))
 def test_the_step_is_found_where_the_map_means_what_it_says(
     step: float, white: float, seed: int
