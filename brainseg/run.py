@@ -95,12 +95,12 @@ def read(job: Job) -> Inputs:
     """Read the files of a job, and log what a reader should know of the scan."""
     scan = nifti.load(job.path, index=job.index)
     scan = replace(scan, acquisition=read_acquisition(job.path))
+    known = read_known(scan, mask=job.mask, seeds=job.seeds, lesions=job.lesions)
     scans = {name: nifti.load(path) for name, path in job.contrasts}
     others = [source_of(contrast, name) for name, contrast in scans.items()]
     for role, path in (("mask", job.mask), ("seeds", job.seeds), ("lesions", job.lesions)):
         if path is not None:
             others.append(source_of(path, role))
-    known = read_known(scan, mask=job.mask, seeds=job.seeds, lesions=job.lesions)
     for note in scan.notes:
         log.warning("%s: %s", scan.path.name, note)
     contrasts = {name: contrast.volume for name, contrast in scans.items()}

@@ -95,7 +95,7 @@ def test_the_record_and_the_page_name_no_folder(
     record = json.loads((folder / "sub-07_long.json").read_text())
     assert [s["name"] for s in record["sessions"]] == [path.name for path in visits]
     assert "seconds" not in record
-    page = (folder / "sub-07_long.html").read_text()
+    page = (folder / "sub-07_long.html").read_text(encoding="utf-8")
     assert page.count("<img") == 3  # two visits that flicker, and the map of change of the second
     assert main(["report-methods", str(folder), "--markdown"]) == 0
     paragraph = capsys.readouterr().out.splitlines()[2]
@@ -116,7 +116,7 @@ def test_the_person_is_judged(finished: FinishedPerson) -> None:
         # The mask, which the visits share, and each one's tissues were compared with the map.
         assert visit["map_inward_mm"] == quality["visits"]["ses-a"]["map_inward_mm"]
         assert 0 < visit["map_gm"] <= 1
-    page = (folder / "sub-07_long.html").read_text()
+    page = (folder / "sub-07_long.html").read_text(encoding="utf-8")
     assert f'<span class="badge {verdict.level}">' in page
     for check in verdict.checks:
         assert escape(check.reason) in page

@@ -137,7 +137,7 @@ def test_reports_are_made_again_without_segmenting(heads: Path, tmp_path: Path) 
     before = tree(out)
     assert not (folder / "sub-01_report.html").exists()
     assert main([*one, "--report-only"]) == 0
-    assert "<html" in (folder / "sub-01_report.html").read_text()
+    assert "<html" in (folder / "sub-01_report.html").read_text(encoding="utf-8")
     # Quality numbers are measured again, on maps that their files hold rounded.
     kept = {name: content for name, content in before.items() if "desc-quality" not in str(name)}
     assert kept.items() <= tree(out).items()

@@ -116,7 +116,7 @@ def test_a_study_over_time_is_done_and_resumed(heads: Path, tmp_path: Path) -> N
     failed = VerdictError.exit_code if quality["verdict"] == "fail" else 0
     assert main([*asked, "--fail-on-verdict"]) == failed
     assert not (out / "group_T1w.tsv").exists()
-    page = (out / "group_T1w.html").read_text()
+    page = (out / "group_T1w.html").read_text(encoding="utf-8")
     assert ">People over time</h2>" in page
     assert 'id="strips"' not in page  # no single scan, nothing to draw
     (row,) = over_time(out)

@@ -334,7 +334,7 @@ def test_the_report_alone_is_what_a_whole_run_makes(
     alone = ["run", "--report-only", "-q", "-o", str(again)]
     assert main([*alone, str(scan)]) == 0
     assert before.items() <= {p.name: p.read_bytes() for p in again.glob("*.*")}.items()
-    assert "</html>" in (again / "phantom_report.html").read_text()
+    assert "</html>" in (again / "phantom_report.html").read_text(encoding="utf-8")
     numbers = [
         json.loads((folder / "phantom_desc-quality_T1w.json").read_text())
         for folder in (whole, again)

@@ -46,7 +46,7 @@ def test_select_model_prints_the_table_and_draws_it(
     bic = {tuple(row.split()[:2]): float(row.split()[6].rstrip("*")) for row in rows[:9]}
     winner = min(bic, key=lambda model: bic[model])
     assert f"best by bic: {winner[0]}, K = {winner[1]}" in rows
-    html = (tmp_path / "phantom_models.html").read_text()
+    html = (tmp_path / "phantom_models.html").read_text(encoding="utf-8")
     assert html.count("<svg") == 4
     assert html.count("<polyline") == 4 * 3
     assert html.count('class="ring"') == 4
@@ -65,12 +65,12 @@ def test_select_model_compares_covariance_types_in_several_channels(
     rows = capsys.readouterr().out.splitlines()[1:6]
     kinds = ["gaussian full", "gaussian tied", "gaussian diag", "gaussian spherical", "student"]
     assert [row[:18].strip() for row in rows] == kinds
-    assert "T1w, T2w" in (tmp_path / "phantom_models.html").read_text()
+    assert "T1w, T2w" in (tmp_path / "phantom_models.html").read_text(encoding="utf-8")
 
 
 def test_explain_shows_em_in_one_channel(files: Path, tmp_path: Path) -> None:
     assert call("explain", files, tmp_path, "--components", "3", "--bias", "none") == 0
-    html = (tmp_path / "phantom_explain.html").read_text()
+    html = (tmp_path / "phantom_explain.html").read_text(encoding="utf-8")
     captions = re.findall(r"<figcaption>([^<]+)</figcaption>", html)
     assert captions == [
         "Start: data and clusters of K-means", "First E-step: responsibilities",
@@ -88,7 +88,7 @@ def test_explain_shows_em_in_one_channel(files: Path, tmp_path: Path) -> None:
 def test_explain_shows_ellipses_with_a_second_contrast(files: Path, tmp_path: Path) -> None:
     options = ("--components", "3", "--t2", str(files / "phantom_T2w.nii.gz"), "--bias", "none")
     assert call("explain", files, tmp_path, *options) == 0
-    html = (tmp_path / "phantom_explain.html").read_text()
+    html = (tmp_path / "phantom_explain.html").read_text(encoding="utf-8")
     assert html.count("<ellipse") == 6 * 3 * 2
     assert html.count("<image") == 7
     # The data and the marginal samples have no colours, the ancestral ones three.
