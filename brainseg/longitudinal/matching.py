@@ -103,19 +103,23 @@ def differential_fields(
     ----------
     Lewis & Fox, NeuroImage 2004, doi:10.1016/j.neuroimage.2004.07.055.
     """
-    mean = mean_image(sessions)
     box = bounding_box(mask, margin=1)
-    at = _solid(mean[box], mask[box], zooms)
-    fields = [_log_ratio(s[box], mean[box], at, zooms) for s in sessions]
+    mean = mean_image([session[box] for session in sessions])
+    at = _solid(mean, mask[box], zooms)
+    return _differences([_log_ratio(s[box], mean, at, zooms) for s in sessions], box, mask.shape)
+
+
+def _differences(
+    fields: Sequence[NDArray[np.float32]], box: Box, shape: tuple[int, ...]
+) -> list[NDArray[np.float32]]:
+    """Take their mean from fields of a box, and put them back on the grid, 0 around the box."""
     common = mean_image(fields)
-    return [_on_grid(field - common, box, mask.shape) for field in fields]
-
-
-def _on_grid(field: NDArray[np.float32], box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Put a map of a box back on its grid, 0 around it."""
-    whole = np.zeros(shape, np.float32)
-    whole[box] = field
-    return whole
+    out = []
+    for field in fields:
+        whole = np.zeros(shape, np.float32)
+        whole[box] = field - common
+        out.append(whole)
+    return out
 
 
 def local_fields(
@@ -123,36 +127,21 @@ def local_fields(
     mask: BoolArray,
     zooms: tuple[float, float, float],
 ) -> list[NDArray[np.float32]]:
-    """Estimate what fine shading each session has that the mean of all has not.
+    """Estimate the shading of each session that is finer than `differential_fields` follow.
 
-    Scans that were corrected one by one before, or measured with many small coils, differ by
-    shades finer than `differential_fields` follow. They are seen in the interior of grey and white
-    matter, where the intensity says nothing about volumes: the ratio to the mean is averaged over
-    neighbours there, robustly, and edges, where tissue may have changed, are not asked.
+    Scans that were corrected one by one before, or measured with many small coils, differ by such
+    shades. They are seen in the interior of grey and white matter, where the intensity says nothing
+    about volumes: the ratio to the mean is averaged over neighbours there, robustly, and edges,
+    where tissue may have changed, are not asked.
 
-    Parameters
-    ----------
-    sessions : sequence of ndarray of float32, shape (I, J, K)
-        Aligned, with gains and smooth fields removed.
-    mask : ndarray of bool, shape (I, J, K)
-    zooms : tuple of float
-        Voxel sizes in mm.
-
-    Returns
-    -------
-    list of ndarray of float32, shape (I, J, K)
-        Natural logarithm of the factor; its mean over the sessions is 0 everywhere.
-
-    References
-    ----------
-    Lewis & Fox, NeuroImage 2004, doi:10.1016/j.neuroimage.2004.07.055.
+    Parameters, returned logarithms and reference are as of `differential_fields`, whose fields are
+    to be removed before.
     """
     box = bounding_box(mask, margin=1)
     mean = mean_image([session[box] for session in sessions])
     pure = _pure(mean, mask[box], zooms)
     fields = [_local_log_ratio(session[box], mean, pure, zooms) for session in sessions]
-    common = mean_image(fields)
-    return [_on_grid(field - common, box, mask.shape) for field in fields]
+    return _differences(fields, box, mask.shape)
 
 
 def _pure(

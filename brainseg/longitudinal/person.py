@@ -217,7 +217,7 @@ def _segment(visits: Sequence[Session], config: SegmentConfig, steps: Steps) -> 
         with steps.step(f"Align {name}"):
             channels[name] = tuple(level_contrast(visits, space, mean, brain.mask, name))
     with steps.step("Head map"):
-        seen, doubt = map_checks.look(mean, threads=config.threads)
+        seen, doubt = map_checks.look(mean, refuse=config.mask == "auto", threads=config.threads)
     with steps.step("Atlas"):
         atlas, note = spatial_prior(mean, brain.mask, seen, doubt, threads=config.threads)
     if atlas is None:

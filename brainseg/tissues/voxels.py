@@ -81,7 +81,8 @@ def decide(
     sick = None
     if lesions is not None:
         if isinstance(lesions, LesionModel):
-            sick = _find_lesions(scan, model, lesions, neighbours, atlas, threads)
+            maps = unexplained(scan, model, lesions, neighbours, atlas, threads)
+            sick = in_white_matter(maps[-1], maps[:-1], neighbours.zooms).ravel()
         else:
             sick = np.zeros(scan.inside.size, np.float32)
             sick[evidence.flat] = lesions
@@ -205,19 +206,6 @@ def weigh(
 def _each(work: Callable[[slice], T], n: int, threads: int) -> list[T]:
     """Do `n` rows in chunks."""
     return each(work, parts(n, _CHUNK), threads)
-
-
-def _find_lesions(
-    scan: Scan,
-    model: Model,
-    lesions: LesionModel,
-    neighbours: Neighbours,
-    atlas: NDArray[np.float32] | None,
-    threads: int,
-) -> NDArray[np.float32]:
-    """Probability of a lesion in each voxel of the box, shape (box,)."""
-    maps = unexplained(scan, model, lesions, neighbours, atlas, threads)
-    return in_white_matter(maps[-1], maps[:-1], neighbours.zooms).ravel()
 
 
 def unexplained(

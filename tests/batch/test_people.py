@@ -23,6 +23,11 @@ NAMES = [
     "sub-03_T1w.nii.gz",
 ]
 
+OVER_TIME = (
+    "participant", "--participant-label", "02", "--longitudinal", "--mask", "none",
+    "--tissues", "three", "--no-report", "-q",
+)  # fmt: skip
+
 
 def write_sessions(root: Path, subject: str, text: str) -> Path:
     path = root / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
@@ -89,10 +94,7 @@ def test_times_are_read_where_all_are_known(
 
 def test_a_study_over_time_is_done_and_resumed(heads: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    asked = [
-        str(heads), str(out), "participant", "--participant-label", "02", "--longitudinal",
-        "--mask", "none", "--tissues", "three", "--no-report", "-q", "--engine", "serial",
-    ]  # fmt: skip
+    asked = [str(heads), str(out), *OVER_TIME, "--engine", "serial"]
     assert main(asked) == 0
     with (out / "sub-02" / "sub-02_long.tsv").open() as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -130,13 +132,9 @@ def test_engines_write_the_same_bytes_for_a_participant(
 ) -> None:
     if "dask" in engine:
         pytest.importorskip("distributed", reason="brainseg-em[dask] is not installed")
-    asked = [
-        "participant", "--participant-label", "02", "--longitudinal", "--mask", "none",
-        "--tissues", "three", "--no-report", "-q",
-    ]  # fmt: skip
     trees = []
     for name, how in (("serial", ["--engine", "serial"]), ("other", [*engine, "--nprocs", "2"])):
-        assert main([str(heads), str(tmp_path / name), *asked, *how]) == 0
+        assert main([str(heads), str(tmp_path / name), *OVER_TIME, *how]) == 0
         trees.append(tree(tmp_path / name / "sub-02"))
     assert trees[0] == trees[1]
     assert "sub-02_long.tsv" in trees[0]
@@ -144,10 +142,7 @@ def test_engines_write_the_same_bytes_for_a_participant(
 
 def test_a_participant_that_was_interrupted_is_done_again(heads: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    asked = [
-        str(heads), str(out), "participant", "--participant-label", "02", "--longitudinal",
-        "--mask", "none", "--tissues", "three", "--no-report", "-q", "--engine", "serial",
-    ]  # fmt: skip
+    asked = [str(heads), str(out), *OVER_TIME, "--engine", "serial"]
     assert main(asked) == 0
     before = tree(out / "sub-02")
     ledger = Ledger(out)

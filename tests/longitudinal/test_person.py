@@ -123,3 +123,15 @@ def test_a_label_map_is_no_visit() -> None:
 def test_one_session_is_no_comparison() -> None:
     with pytest.raises(UsageError, match="two or more"):
         segment_person([head()], CONFIG)
+
+
+def test_two_scans_of_a_ball_are_no_person() -> None:
+    x, y, z = np.indices((64, 64, 64)) - 32
+    ball = np.where(x**2 + y**2 + z**2 < 22**2, 800, 0)
+    scans = []
+    for seed in range(2):
+        noise = 20 * np.random.default_rng(seed).standard_normal((2, *ball.shape))
+        data = np.hypot(ball + noise[0], noise[1]).astype(np.float32)
+        scans.append(Volume(data, np.diag([3.5, 3.5, 3.5, 1.0])))
+    with pytest.raises(DataError, match="no scan of a head"):
+        segment_person(scans, CONFIG)
