@@ -7,8 +7,11 @@ Tables, each with the ordinary path's figures (every scan segmented alone) besid
    scanned anew (noise, bias field, gain, position) at each visit;
 2. the same head again with nothing changed, once turned by 10 degrees and with twice the
    noise: the error of a change of zero;
-3. real visits of people who hardly changed, from ``--data``; their root mean square is
-   `brainseg.longitudinal.change.REPEATABILITY`.
+3. real visits of people who hardly changed, from ``--data``; the root mean square of those
+   segmented together is `brainseg.longitudinal.change.REPEATABILITY`, that of those segmented alone
+   over the square root of two is `brainseg.tissues.tables.REPEATABILITY_ALONE`;
+4. real whole heads against themselves, turned by 10 degrees, resampled and with noise added, also
+   from ``--data``; with the processor seconds of both paths.
 
 After the synthetic table come bias and standard deviation of each kind of change over the heads
 (``--heads``).
@@ -22,6 +25,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +53,8 @@ REAL = {
 # Intensities of a T1w scan, as `brainseg.evaluation.phantom.CONTRASTS` has them.
 CSF, GM, WM = (t.index for t in THREE.tissues)
 LEVELS = {CSF: 0.22, GM: 0.62, WM: 1.0}
+# Whole heads, 1 x 1.33 x 1.33 mm.
+HEADS = ("heads/lhdata_sub-01_T1w.nii.gz", "heads/lhdata_sub-02_T1w.nii.gz")
 TURNED = 10.0
 """Degrees of the head that is turned and has not changed."""
 FINER = 2
@@ -139,17 +145,17 @@ def scan(
 def together(one: Volume, other: Volume, config: SegmentConfig) -> dict[str, float]:
     """Change in per cent by `segment_person`."""
     person = segment_person([one, other], config)
-    before, after = person.volumes_ml(0), person.volumes_ml(1)
-    return {t: 100 * (after[t] / before[t] - 1) for t in TISSUES}
+    return difference(person.volumes_ml(0), person.volumes_ml(1))
 
 
-def alone(one: Volume, other: Volume, config: SegmentConfig) -> dict[str, float]:
-    """Change in per cent by `segment_volume`, each scan by itself."""
-    found = []
-    for volume in (one, other):
-        ml = segment_volume(volume, config).volumes_ml
-        found.append(ml | {"brain": ml["GM"] + ml["WM"]})
-    before, after = found
+def alone(volume: Volume, config: SegmentConfig) -> dict[str, float]:
+    """Volumes in mL by `segment_volume`, a scan by itself."""
+    ml = segment_volume(volume, config).volumes_ml
+    return ml | {"brain": ml["GM"] + ml["WM"]}
+
+
+def difference(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Change in per cent."""
     return {t: 100 * (after[t] / before[t] - 1) for t in TISSUES}
 
 
@@ -158,6 +164,7 @@ def synthetic(options: argparse.Namespace, config: SegmentConfig) -> Iterator[di
     for seed in range(options.heads):
         head = truth(options.zoom, seed)
         first = scan(head, noise=options.noise, bias=20, moved=False, seed=1000 + seed)
+        before = {} if options.long_only else alone(first, config)
         cases = [("none", 0.0), ("turned", 0.0)] + [
             (tissue, percent) for tissue in ("ventricles", "cortex") for percent in options.percents
         ]
@@ -174,8 +181,8 @@ def synthetic(options: argparse.Namespace, config: SegmentConfig) -> Iterator[di
             )
             row: dict[str, object] = {"head": seed, "change": tissue, "percent": percent}
             row |= {"true": true, "long": together(first, second, config)}
-            if not options.long_only:
-                row["alone"] = alone(first, second, config)
+            if before:
+                row["alone"] = difference(before, alone(second, config))
             yield row
 
 
@@ -185,14 +192,50 @@ def real(options: argparse.Namespace, config: SegmentConfig) -> Iterator[dict[st
         one, other = (nifti.load(options.data / file).volume for file in files)
         row: dict[str, object] = {"visits": name, "long": together(one, other, config)}
         if not options.long_only:
-            row["alone"] = alone(one, other, config)
+            row["alone"] = difference(alone(one, config), alone(other, config))
         yield row
+
+
+def unchanged(options: argparse.Namespace, config: SegmentConfig) -> Iterator[dict[str, object]]:
+    """Real heads against themselves, turned and with noise; and processor seconds."""
+    rng = np.random.default_rng(0)
+    for file in HEADS:
+        volume = nifti.load(options.data / file).volume
+        other = turned(volume, options.noise, rng)
+        row: dict[str, object] = {"scan": file, "change": "turned"}
+        start = process_time()
+        row["long"] = together(volume, other, config)
+        two = process_time() - start
+        if not options.long_only:
+            before = alone(volume, config)
+            one = process_time() - start - two
+            row["seconds"] = {"two together": two, "one alone": one}
+            row["alone"] = difference(before, alone(other, config))
+        yield row
+
+
+def turned(volume: Volume, noise: float, rng: np.random.Generator) -> Volume:
+    """Turn a scan by `TURNED` degrees about the middle of its grid, and add noise (% of white)."""
+    turn = Rotation.from_euler("x", TURNED, degrees=True).as_matrix()
+    affine = volume.affine
+    middle = affine[:3, :3] @ ((np.array(volume.shape) - 1) / 2) + affine[:3, 3]
+    back = np.eye(4)
+    back[:3, :3], back[:3, 3] = turn, middle - turn @ middle
+    index = np.linalg.inv(affine) @ back @ affine
+    data = ndimage.affine_transform(volume.data, index[:3, :3], index[:3, 3], order=3)
+    # White matter is the brightest large part of a T1w head.
+    white = float(np.percentile(data, 99))
+    return volume.with_data(rician(np.maximum(data, 0), noise / 100 * white, rng))
+
+
+TABLES = {"real": real, "unchanged": unchanged, "synthetic": synthetic}
 
 
 def main() -> None:
     """Print one JSON line a comparison, and the root mean squares."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder of real visits; without it none")
+    parser.add_argument("--data", type=Path, help="folder of real scans")
+    parser.add_argument("--tables", nargs="*", choices=TABLES, help="default: all with --data")
     parser.add_argument("--heads", type=int, default=2, help="synthetic heads (default 2)")
     parser.add_argument("--zoom", type=float, default=1.0, help="mm of their voxels (default 1)")
     parser.add_argument("--noise", type=float, default=3.0, help="%% (default 3)")
@@ -200,12 +243,9 @@ def main() -> None:
     parser.add_argument("--long-only", action="store_true", help="leave out the ordinary path")
     options = parser.parse_args()
     config = SegmentConfig(tissues="three")
-    for rows in (
-        real(options, config) if options.data else iter(()),
-        synthetic(options, config),
-    ):
+    for name in options.tables or (TABLES if options.data else ["synthetic"]):
         kept = []
-        for row in rows:
+        for row in TABLES[name](options, config):
             print(json.dumps(_rounded(row)), flush=True)
             kept.append(row)
         for way in ("long", "alone"):

@@ -112,7 +112,6 @@ def head(
         mixture=Fit(resp.mean(axis=0, dtype=float)),
         converged=True,
         warnings=(),
-        volume_errors=np.array([900.0, 1200.0, 800.0]),
     )
     volume = volume.with_data(volume.data * field)
     scan = Scan(volume, grids.grid_of(volume), Path("/home/someone/secret") / name, "0" * 64,

@@ -24,7 +24,7 @@ from brainseg.io.staging import Encoder
 from brainseg.pipeline import SegmentedVolume
 from brainseg.tissues.bias import is_flat
 from brainseg.tissues.shells import INTRACRANIAL, WholeHead
-from brainseg.tissues.tables import HEAD, SIX, THREE
+from brainseg.tissues.tables import HEAD, SIX, THREE, volume_errors_ml
 
 # Probabilities are stored as 16-bit parts of this: exact to 8e-6 at half of float32's size.
 PARTS = 65535
@@ -257,10 +257,7 @@ def record(
         "n_iter": int(mixture.n_iter_),
         "log_likelihood": [float(h) for h in mixture.history_],
         "volumes_ml": result.volumes_ml,
-        "volume_errors_ml": {
-            t.abbreviation: float(e) * result.volume.voxel_volume
-            for t, e in zip(THREE.tissues, result.fit.volume_errors, strict=True)
-        },
+        "volume_errors_ml": volume_errors_ml(result.volumes_ml),
         "brain": {
             "route": result.brain.route,
             "confidence": result.brain.confidence,

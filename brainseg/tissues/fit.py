@@ -25,7 +25,6 @@ from brainseg.tissues.model import (
     components_for,
 )
 from brainseg.tissues.neighbourhood import usual_strength
-from brainseg.tissues.partial_volume import volume_error
 from brainseg.tissues.regions import by_region
 from brainseg.tissues.scan import Scan
 from brainseg.tissues.tables import THREE, TissueTable
@@ -123,8 +122,6 @@ class TissueFit:
     converged : bool
     warnings : tuple of str
         What the user should know before trusting the result.
-    volume_errors : ndarray, shape (3,)
-        Standard errors of the summed fractions of CSF, GM and WM, in voxels.
     lesions : ndarray of float32, shape (n_mask,), or None
         Probability that the voxel is of a lesion of white matter: known, or bright on FLAIR and
         explained by no healthy tissue. In all else it counts as white matter.
@@ -139,7 +136,6 @@ class TissueFit:
     mixture: TissueMixture
     converged: bool
     warnings: tuple[str, ...]
-    volume_errors: Floats
     lesions: NDArray[np.float32] | None = None
     contrasts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -223,7 +219,6 @@ def fit_tissues(
         ),
         converged=learnt.found.converged,
         warnings=_warnings(responsibilities, table),
-        volume_errors=volume_error(voxels.variance, zooms),
         lesions=voxels.lesions,
         contrasts={name: scan.intensities(1 + c) for c, name in enumerate(others)},
     )

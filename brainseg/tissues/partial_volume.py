@@ -7,9 +7,6 @@ from numpy.typing import NDArray
 
 from brainseg.tissues.model import Floats, Model, anchors_of
 
-# Neighbouring voxels err together: errors are taken as independent between cubes of this edge.
-PATCH_MM = 3.0
-
 
 def component_shares(values: Floats, model: Model) -> Floats:
     """Shares of CSF, GM and WM in a voxel, if it were of each component.
@@ -60,10 +57,8 @@ def _ends(model: Model, k: int) -> tuple[int, int] | None:
     return (tissues[0], tissues[1]) if len(tissues) == 2 else None
 
 
-def expected_fractions(
-    posterior: NDArray[np.float32], shares: Floats
-) -> tuple[NDArray[np.float32], Floats]:
-    """Average the shares of CSF, GM and WM in each voxel, and sum their variances.
+def expected_fractions(posterior: NDArray[np.float32], shares: Floats) -> NDArray[np.float32]:
+    """Average the shares of CSF, GM and WM in each voxel.
 
     Parameters
     ----------
@@ -72,24 +67,9 @@ def expected_fractions(
 
     Returns
     -------
-    fractions : ndarray of float32, shape (n, 3)
+    ndarray of float32, shape (n, 3)
         Rows sum to 1.
-    variance : ndarray, shape (3,)
-        Sum over the voxels of the posterior variance of the shares.
     """
     mean = np.einsum("nm,nmt->nt", posterior, shares)
-    square = np.einsum("nm,nmt->nt", posterior, shares**2)
     mean /= np.maximum(mean.sum(axis=1, keepdims=True), 1e-12)
-    variance = np.maximum(square - mean**2, 0).sum(axis=0)
-    return mean.astype(np.float32), variance
-
-
-def volume_error(variance: Floats, zooms: tuple[float, float, float]) -> Floats:
-    """Return the standard error of summed fractions, in voxels.
-
-    From the posterior of the voxels alone, errors being shared within cubes of `PATCH_MM`; that
-    the model or the mask is wrong is not in it.
-    """
-    patch = max(1.0, PATCH_MM**3 / float(np.prod(zooms)))
-    error: Floats = np.sqrt(variance * patch)
-    return error
+    return np.asarray(mean, np.float32)

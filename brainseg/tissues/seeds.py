@@ -13,7 +13,6 @@ from brainseg.errors import DataError
 from brainseg.mixture import GaussianMixture
 from brainseg.tissues.bias import DARKEST, divide, n4_of_scan, scanner_zero
 from brainseg.tissues.fit import TissueFit, TissueMixture
-from brainseg.tissues.partial_volume import volume_error
 from brainseg.tissues.tables import THREE, TissueTable
 
 # Two values give a tissue a mean and a variance; fewer do not.
@@ -123,7 +122,6 @@ def fit_seeded(
         ),
         bool(mixture.converged_),
         (),
-        volume_error((fractions * (1 - fractions)).sum(axis=0, dtype=np.float64), zooms),
         contrasts={
             name: column.astype(np.float32)
             for name, column in zip(channels or {}, columns[1:], strict=True)

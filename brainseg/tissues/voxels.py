@@ -37,15 +37,12 @@ class Voxels:
         Shares of CSF, GM and WM.
     three : ndarray of uint8, shape (n,)
         The most probable of CSF (1), GM (2) and WM (3).
-    variance : ndarray, shape (3,)
-        Sum over the voxels of the variance of their shares.
     lesions : ndarray of float32, shape (n,), or None
     """
 
     responsibilities: NDArray[np.float32]
     fractions: NDArray[np.float32]
     three: NDArray[np.uint8]
-    variance: Floats
     lesions: NDArray[np.float32] | None
 
 
@@ -90,7 +87,7 @@ def decide(
     posterior = neighbours.posterior(evidence.groups, scan.inside, threads)
     groups = np.array(model.groups)
 
-    def finish(rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32], Floats]:
+    def finish(rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         at = evidence.flat[rows]
         share = np.exp(evidence.components[rows]) * posterior[:, at][groups].T
         share /= share.sum(axis=1, keepdims=True)
@@ -99,17 +96,16 @@ def decide(
             share *= 1 - sick[at, None]
             share[:, white] += sick[at]
         shares = component_shares(scan.values(at), model)
-        return share, *expected_fractions(share, shares)
+        return share, expected_fractions(share, shares)
 
-    parts_ = _each(finish, len(evidence.flat), threads)
-    share, fractions = (np.concatenate([part[i] for part in parts_]) for i in range(2))
+    found = _each(finish, len(evidence.flat), threads)
+    share, fractions = (np.concatenate(part) for part in zip(*found, strict=True))
     responsibilities = np.zeros((len(share), max(model.tissues) + 1), np.float32)
     for k, tissue in enumerate(model.tissues):
         responsibilities[:, tissue] += share[:, k]
     three = (share @ np.eye(3, dtype=np.float32)[list(model.parents)]).argmax(axis=1)
-    variance = np.sum([part[2] for part in parts_], axis=0)
     inside = None if sick is None else sick[evidence.flat]
-    return Voxels(responsibilities, fractions, THREE.values[three], variance, inside)
+    return Voxels(responsibilities, fractions, THREE.values[three], inside)
 
 
 @dataclass(frozen=True)

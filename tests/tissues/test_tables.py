@@ -4,6 +4,7 @@ import pytest
 
 from brainseg.config import SegmentConfig
 from brainseg.errors import UsageError
+from brainseg.longitudinal.change import REPEATABILITY
 from brainseg.tissues import tables
 
 
@@ -58,3 +59,11 @@ def test_unknown_tables_are_refused(name: str) -> None:
 def test_bad_options_name_the_option(option: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"`{option}`"):
         SegmentConfig(**{option: value})  # type: ignore[arg-type]
+
+
+def test_errors_of_volumes_are_what_repetition_showed() -> None:
+    errors = tables.volume_errors_ml({"CSF": 200.0, "GM": 600.0, "WM": 500.0})
+    for tissue, ml in (("CSF", 200), ("GM", 600), ("WM", 500), ("brain", 1100)):
+        assert errors[tissue] == pytest.approx(ml * tables.REPEATABILITY_ALONE[tissue] / 100)
+    # A scan by itself repeats less well than visits that share a model.
+    assert all(tables.REPEATABILITY_ALONE[t] > e for t, e in REPEATABILITY.items())

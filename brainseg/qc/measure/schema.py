@@ -67,7 +67,6 @@ class Record(TypedDict):
     n_iter: int
     log_likelihood: list[float]
     volumes_ml: dict[str, float]
-    volume_errors_ml: NotRequired[dict[str, float]]
     brain: _Brain
     agreement: NotRequired[_Agreement]
     warnings: list[str]

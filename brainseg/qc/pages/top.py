@@ -10,7 +10,7 @@ from brainseg.qc.measure.subject import Subject
 from brainseg.qc.measure.summary import Summary
 from brainseg.qc.measure.verdict import Verdict
 from brainseg.qc.measure.volumes import INSIDE, LESIONS, NO_SIDES, TIV
-from brainseg.tissues.tables import THREE
+from brainseg.tissues.tables import THREE, volume_errors_ml
 
 # What the sidecar tells: its key, our name, and the unit with its factor from that of BIDS.
 ACQUISITION = (
@@ -24,7 +24,7 @@ ACQUISITION = (
 
 @dataclass(frozen=True)
 class VolumeRow:
-    """A volume in mL, its share of the brain mask if it is a part, and the fit's error in mL."""
+    """A volume in mL, its share of the brain mask if it is a part, and how well it repeats (mL)."""
 
     name: str
     ml: float
@@ -88,10 +88,10 @@ def _volumes(subject: Subject, summary: Summary) -> tuple[VolumeRow, ...]:
     volumes = subject.volumes_ml
     total = sum(volumes.values())
     names = {t.abbreviation: t.name for t in THREE.tissues}
-    errors = subject.record.get("volume_errors_ml", {})
-    rows = [VolumeRow(names[a], ml, ml / total, errors.get(a)) for a, ml in volumes.items()]
+    errors = volume_errors_ml(volumes)
+    rows = [VolumeRow(names[a], ml, ml / total, errors[a]) for a, ml in volumes.items()]
     brain = volumes["GM"] + volumes["WM"]
-    rows.append(VolumeRow("Brain (grey + white)", brain, brain / total))
+    rows.append(VolumeRow("Brain (grey + white)", brain, brain / total, errors["brain"]))
     rows.append(VolumeRow("Brain mask", total, 1.0))
     measured = {row.structure: row for row in summary.volumes}
     rows.append(VolumeRow("Intracranial (estimate)", measured[TIV].volume_ml))

@@ -81,10 +81,13 @@ def test_everything_that_was_asked_for_is_there(html):
 
 
 def test_volumes_and_shares(html, made):
-    total = sum(made[1].volumes_ml.values())
-    for ml in made[1].volumes_ml.values():
-        assert f'<td class="n">{ml:.0f} <span' in html
-        assert f"{100 * ml / total:.1f} %" in html
+    volumes = made[1].volumes_ml
+    errors = record(*made[:2])["volume_errors_ml"]
+    for tissue, ml in volumes.items():
+        assert f'<td class="n">{ml:.0f} <span class="soft">± {errors[tissue]:.0f}<' in html
+        assert f"{100 * ml / sum(volumes.values()):.1f} %" in html
+    brain = volumes["GM"] + volumes["WM"]
+    assert f'<td class="n">{brain:.0f} <span class="soft">± {errors["brain"]:.0f}<' in html
 
 
 def test_warnings_have_a_section_that_is_never_silent():
