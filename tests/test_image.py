@@ -5,6 +5,7 @@ Building takes minutes, so this is asked for: BRAINSEG_TEST_IMAGE=1, as .ci/run 
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -154,6 +155,30 @@ def test_both_forms_segment_a_real_scan(
     assert made_by["Container"]["Type"] == "docker"
     absent = image.run("run", "/data/none.nii.gz", "-o", "/out", mounts={study: "/data"})
     assert absent.returncode == 66
+
+
+def test_the_visits_of_a_participant_are_compared(
+    image: Image, tmp_path: Path, shared_data: Path, out: Callable[[str], Path]
+) -> None:
+    folder, root = out("out"), tmp_path / "visits"
+    for session in ("1", "2"):
+        path = root / "sub-1" / f"ses-{session}" / "anat" / f"sub-1_ses-{session}_T1w.nii.gz"
+        path.parent.mkdir(parents=True)
+        shutil.copy(shared_data / "heads" / "mni_head_T1w_2mm.nii.gz", path)
+    (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    arguments = ("/data", "/out", "participant", "--longitudinal")
+    done = image.run(*arguments, mounts={root: "/data", folder: "/out"})
+    assert done.returncode == 0, done.stderr
+    (table,) = folder.rglob("*_long.tsv")
+    rows = list(csv.DictReader(table.read_text().splitlines(), delimiter="\t"))
+    assert {row["session"] for row in rows} == {"1", "2"}
+    # The same scan twice.
+    assert {float(row["change_ml"]) for row in rows} == {0.0}
+    assert list(folder.rglob("*_long.html"))
+    for path in folder.rglob("*"):
+        assert f"{path.stat().st_uid}:{path.stat().st_gid}" == USER
 
 
 def test_sigterm_ends_it_in_time_and_the_study_resumes(
