@@ -33,6 +33,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brainseg.config import SegmentConfig
+from brainseg.core.masking import bounding_box
 from brainseg.core.volume import Volume
 from brainseg.evaluation.phantom import WHITE, bias_field, make_phantom, rician
 from brainseg.io import nifti
@@ -55,8 +56,10 @@ CSF, GM, WM = (t.index for t in THREE.tissues)
 LEVELS = {CSF: 0.22, GM: 0.62, WM: 1.0}
 # Whole heads, 1 x 1.33 x 1.33 mm.
 HEADS = ("heads/lhdata_sub-01_T1w.nii.gz", "heads/lhdata_sub-02_T1w.nii.gz")
-TURNED = 10.0
-"""Degrees of the head that is turned and has not changed."""
+TURNED, MOVED = 10.0, 6.0
+"""Degrees of the head that is turned and has not changed, and at most of every other."""
+BIAS = 20.0
+"""Per cent."""
 FINER = 2
 """Voxels of the truth along an edge of a scanned voxel: so surfaces cut scanned voxels."""
 
@@ -77,18 +80,26 @@ def truth(zoom: float, seed: int) -> Truth:
     return Truth(head.three, around, head.volume.affine)
 
 
-def changed(head: Truth, tissue: str, percent: float) -> tuple[Truth, dict[str, float]]:
-    """Grow the ventricles into white matter, or thin the cortex, by whole voxels of the fine grid.
+def turning(head: Truth, tissue: str, most: float) -> tuple[NDArray[np.intp], int]:
+    """Say which voxels of the fine grid become CSF, in what order.
 
-    Of the voxels nearest to the boundary so many turn that the volume changes by `percent`.
+    Parameters
+    ----------
+    head : Truth
+    tissue : str
+        The ventricles grow into white matter, or the cortex thins.
+    most : float
+        Per cent of the volume, the largest change that will be asked for.
 
     Returns
     -------
-    changed : Truth
-    volumes : dict
-        True change in per cent of CSF, GM, WM and brain.
+    order : ndarray of int
+        Flat indices of the voxels nearest to the boundary, the nearest first.
+    size : int
+        Voxels of the ventricles, or of grey matter.
     """
-    labels = head.labels.copy()
+    box = bounding_box(head.labels > 0, margin=1)
+    labels = head.labels[box]
     csf = labels == CSF
     middle = ndimage.distance_transform_edt(labels > 0)
     inner = csf & (middle > 0.5 * middle.max())
@@ -97,14 +108,27 @@ def changed(head: Truth, tissue: str, percent: float) -> tuple[Truth, dict[str, 
     else:
         region, into = csf & ~inner, labels == GM
     size = int(inner.sum()) if tissue == "ventricles" else int(into.sum())
-    count = round(percent / 100 * size)
-    distance = ndimage.distance_transform_edt(~region)
-    distance[~into] = np.inf
+    there = np.flatnonzero(into)
     # Equal distances are dealt out evenly over the head.
-    flat = distance.ravel() + 1e-3 * np.random.default_rng(0).random(distance.size)
-    if count:
-        turned = np.argpartition(flat, count)[:count]
-        labels.ravel()[turned] = CSF
+    distance = ndimage.distance_transform_edt(~region).ravel()[there]
+    distance += 1e-3 * np.random.default_rng(0).random(len(there))
+    nearest = np.argpartition(distance, round(most / 100 * size))[: round(most / 100 * size)]
+    places = np.unravel_index(there[nearest[np.argsort(distance[nearest])]], labels.shape)
+    shifted = tuple(place + part.start for place, part in zip(places, box, strict=True))
+    return np.ravel_multi_index(shifted, head.labels.shape), size
+
+
+def changed(head: Truth, turned: NDArray[np.intp]) -> tuple[Truth, dict[str, float]]:
+    """Turn voxels of the fine grid into CSF.
+
+    Returns
+    -------
+    changed : Truth
+    volumes : dict
+        True change in per cent of CSF, GM, WM and brain.
+    """
+    labels = head.labels.copy()
+    labels.ravel()[turned] = CSF
     change = {}
     for name, values in (("CSF", (CSF,)), ("GM", (GM,)), ("WM", (WM,)), ("brain", (GM, WM))):
         before, after = (np.isin(m, values).sum() for m in (head.labels, labels))
@@ -112,31 +136,26 @@ def changed(head: Truth, tissue: str, percent: float) -> tuple[Truth, dict[str, 
     return Truth(labels, head.around, head.affine), change
 
 
-def scan(
-    head: Truth, *, noise: float, bias: float, moved: bool, seed: int, degrees: float = 6.0
-) -> Volume:
+def scan(head: Truth, *, noise: float, seed: int, turned: bool = False) -> Volume:
     """Scan a head: move it, average over voxels, and add gain, bias field and noise.
 
-    It turns by up to `degrees` about each axis; by `TURNED` it turns about the first alone.
+    It turns by up to `MOVED` degrees about each axis, or by `TURNED` about the first alone.
     """
     rng = np.random.default_rng(seed)
     clean = head.around.copy()
     for label, level in LEVELS.items():
         clean[head.labels == label] = level * WHITE
-    if moved:
-        turn = np.eye(4)
-        angles = (
-            np.array([TURNED, 0, 0]) if degrees == TURNED else rng.uniform(-degrees, degrees, 3)
-        )
-        turn[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-        turn[:3, 3] = rng.uniform(-5, 5, 3)
-        index = np.linalg.inv(head.affine) @ turn @ head.affine
-        clean = ndimage.affine_transform(clean, index[:3, :3], index[:3, 3], order=1)
+    turn = np.eye(4)
+    angles = np.array([TURNED, 0, 0]) if turned else rng.uniform(-MOVED, MOVED, 3)
+    turn[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    turn[:3, 3] = rng.uniform(-5, 5, 3)
+    index = np.linalg.inv(head.affine) @ turn @ head.affine
+    clean = ndimage.affine_transform(clean, index[:3, :3], index[:3, 3], order=1)
     shape = [n // FINER for n in clean.shape]
     whole = clean[tuple(slice(0, n * FINER) for n in shape)]
     blocks = whole.reshape(shape[0], FINER, shape[1], FINER, shape[2], FINER)
     small = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
-    small *= bias_field(rng, small.shape, bias) * rng.uniform(0.7, 1.4)
+    small *= bias_field(rng, small.shape, BIAS) * rng.uniform(0.7, 1.4)
     affine = head.affine @ np.diag([FINER, FINER, FINER, 1.0])
     affine[:3, 3] += head.affine[:3, :3] @ np.full(3, (FINER - 1) / 2)
     return Volume(rician(small, noise / 100 * WHITE, rng), affine)
@@ -163,21 +182,21 @@ def synthetic(options: argparse.Namespace, config: SegmentConfig) -> Iterator[di
     """Known changes, and none, on synthetic heads."""
     for seed in range(options.heads):
         head = truth(options.zoom, seed)
-        first = scan(head, noise=options.noise, bias=20, moved=False, seed=1000 + seed)
+        first = scan(head, noise=options.noise, seed=1000 + seed)
         before = {} if options.long_only else alone(first, config)
         cases = [("none", 0.0), ("turned", 0.0)] + [
             (tissue, percent) for tissue in ("ventricles", "cortex") for percent in options.percents
         ]
+        orders = {t: turning(head, t, max(options.percents)) for t, percent in cases if percent}
         for case, (tissue, percent) in enumerate(cases):
-            other, true = changed(head, tissue, percent)
+            order, size = orders.get(tissue, (np.zeros(0, np.intp), 0))
+            other, true = changed(head, order[: round(percent / 100 * size)])
             turned = tissue == "turned"
             second = scan(
                 other,
                 noise=options.noise * (2 if turned else 1),
-                bias=20,
-                moved=True,
                 seed=2000 + 100 * seed + case,
-                degrees=TURNED if turned else 6.0,
+                turned=turned,
             )
             row: dict[str, object] = {"head": seed, "change": tissue, "percent": percent}
             row |= {"true": true, "long": together(first, second, config)}
