@@ -116,8 +116,9 @@ def _labels(seed: int) -> str:
 def _repeats() -> str:
     csf, grey, white = (f"{tables.REPEATABILITY_ALONE[t]:.2g}" for t in ("CSF", "GM", "WM"))
     return (
-        f"In three people scanned twice volumes of one T1w scan repeated to {csf} % (CSF), {grey} % "
-        f"(grey matter) and {white} % (white matter); this is not the difference from a rater."
+        f"In three people scanned twice volumes of one T1w scan repeated to {csf} % (CSF), "
+        f"{grey} % (grey matter) and {white} % (white matter); this is not the difference from a "
+        "rater."
     )
 
 
