@@ -50,7 +50,7 @@ class Segmentation:
 
     @property
     def table(self) -> TissueTable:
-        """The tissues: index, name, abbreviation and colour of each."""
+        """Index, name, abbreviation and colour of each tissue."""
         return self.found.asked
 
     @cached_property
@@ -89,7 +89,7 @@ class Segmentation:
 
     @property
     def mixture(self) -> TissueMixture:
-        """The fitted Gaussians: ``weights_``, ``means_``, ``covariances_``, ``converged_``."""
+        """The fitted Gaussians, with ``weights_``, ``means_``, ``covariances_``, ``converged_``."""
         return self.found.fit.mixture
 
     @property

@@ -11,6 +11,7 @@ sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "pipelines")]
 from prepare import EXTRA  # noqa: E402
 
 import brainseg  # noqa: E402
+from brainseg.cli.options import usable_cores  # noqa: E402
 
 project = "brainseg"
 author = "The brainseg maintainers"
@@ -26,6 +27,9 @@ extensions = [
 ]
 exclude_patterns = ["_ext", "tutorials", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 suppress_warnings = ["config.cache"]
+
+# Quotes and dots are set; two hyphens are the beginning of an option and stay.
+smartquotes_action = "qe"
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -51,6 +55,8 @@ sphinx_gallery_conf = {
     "reset_modules": ("matplotlib",),
     "remove_config_comments": True,
     "min_reported_time": 1,
+    # Tutorials know nothing of each other; each takes up to 1 GB of memory.
+    "parallel": min(usable_cores(), 4),
 }
 
 html_theme = "furo"

@@ -71,7 +71,7 @@ def add_certificates(commands: Commands) -> None:
     parser = add_command(
         commands, "certificates",
         "Make the certificates of a Dask cluster that you start yourself.",
-        "certificates dask.yaml; then DASK_CONFIG=dask.yaml dask scheduler --protocol tls",
+        "certificates dask.yaml && DASK_CONFIG=dask.yaml dask scheduler --protocol tls",
         _certificates,
     )  # fmt: skip
     parser.add_argument("file", type=path_of, metavar="FILE", help="where to; keep it to yourself")

@@ -27,6 +27,7 @@ from brainseg.cli.options import (
     segment_config,
     whole,
 )
+from brainseg.config import CONTRASTS
 from brainseg.errors import TemporaryError, UsageError
 
 if TYPE_CHECKING:
@@ -148,7 +149,12 @@ def _add_phantom(commands: Commands) -> None:
     parser.add_argument("-o", "--out", type=path_of, required=True, help="folder for the files")
     parser.add_argument("--noise", type=float, default=3.0, help="%% of white matter (default 3)")
     parser.add_argument("--bias", type=float, default=20.0, help="bias field in %% (default 20)")
-    parser.add_argument("--contrast", default="T1w", choices=("T1w", "T2w", "PDw"))
+    parser.add_argument(
+        "--contrast",
+        default="T1w",
+        choices=("T1w", *CONTRASTS),
+        help="what kind of scan is drawn",
+    )
     parser.add_argument(
         "--voxel-size",
         type=float,
@@ -157,7 +163,9 @@ def _add_phantom(commands: Commands) -> None:
         metavar="MM",
         help="one or three sizes",
     )
-    parser.add_argument("--seed", type=whole, default=0)
+    parser.add_argument(
+        "--seed", type=whole, default=0, help="another seed is another person (default 0)"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite earlier files")
 
 
@@ -167,8 +175,10 @@ def _add_evaluate(commands: Commands) -> None:
         "evaluate OUT/T1_dseg.nii.gz aparc+aseg.nii.gz --truth-labels freesurfer",
         _evaluate,
     )  # fmt: skip
-    parser.add_argument("segmentation", type=path_of, metavar="SEG")
-    parser.add_argument("truth", type=path_of, metavar="TRUTH")
+    parser.add_argument("segmentation", type=path_of, metavar="SEG", help="the label map to judge")
+    parser.add_argument(
+        "truth", type=path_of, metavar="TRUTH", help="the true one, on the same grid"
+    )
     parser.add_argument(
         "--map",
         metavar="SEG=TRUTH,...",

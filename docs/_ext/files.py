@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ALWAYS, REPORT = "always", "not with `--no-report`"
+ALWAYS, REPORT = "", "not with `--no-report`"
 MEANINGS = (
     (r"desc-brain_mask\.nii\.gz", "desc-brain_mask.nii.gz",
      "Brain mask: 1 is brain and the CSF inside the dura", ALWAYS),
@@ -48,7 +48,7 @@ MEANINGS = (
     (r".*_(mask|dseg|probseg|T1w)\.json|dseg\.json", "*.json beside an image",
      "BIDS sidecar: which scan it was made from, whether it is stripped, what it is", ALWAYS),
 )  # fmt: skip
-"""Pattern of the name after the prefix; how it is shown; meaning; when it is written."""
+"""Pattern of the name after the prefix; how it is shown; meaning; when, if not always."""
 INPUT = (r"T1w\.nii\.gz",)
 """The scan of the example lies in the folder of its results."""
 
@@ -58,6 +58,9 @@ def rows(folder: Path) -> list[list[str]]:
     names = [p.name for p in sorted(folder.iterdir()) if p.name.startswith("phantom_")]
     # The synthetic head itself and its truth are the input here.
     written = [n.removeprefix("phantom_") for n in names if "tru" not in n]
-    out = [[f"`{shown}`", meaning, when] for _, shown, meaning, when in MEANINGS]
+    out = [
+        [f"`{shown}`", f"{meaning} ({when})" if when else meaning]
+        for _, shown, meaning, when in MEANINGS
+    ]
     unknown = [n for n in written if not any(re.fullmatch(m[0], n) for m in (*MEANINGS, INPUT))]
-    return out + [[f"`{name}`", "see the sidecar beside it", ALWAYS] for name in unknown]
+    return out + [[f"`{name}`", "see the sidecar beside it"] for name in unknown]

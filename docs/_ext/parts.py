@@ -20,6 +20,7 @@ import prepare
 from brainseg import errors
 from brainseg.batch import group
 from brainseg.cli.main import _parser
+from brainseg.config import TABLES
 from brainseg.qc.measure import quality, verdict, volumes
 from brainseg.qc.measure.numbers import NUMBERS
 from brainseg.qc.pages import citation, methods
@@ -58,14 +59,16 @@ def commands() -> str:
 def _command(name: str, parser: argparse.ArgumentParser) -> str:
     usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
     text = f"({'command-' + name})=\n## {name}\n\n{parser.description}\n\n"
-    text += f"```text\n{_wrapped(usage)}\n```\n\n{parser.epilog or ''}\n\n"
+    text += f"```text\n{_wrapped(usage)}\n```\n\n"
+    if parser.epilog:
+        text += f"```bash\n{parser.epilog.removeprefix('Example: ')}\n```\n\n"
     for part in parser._action_groups:
         actions = [a for a in part._group_actions if a.help != argparse.SUPPRESS]
         rows = [_option(a) for a in actions if a.dest not in ("help", "version")]
         if rows:
             title = (part.title or "").replace("positional arguments", "arguments")
             text += f"**{title[:1].upper()}{title[1:]}**\n\n"
-            text += table(["option", "what it does", "default"], rows)
+            text += table(["option", "what it does"], rows)
     return text
 
 
@@ -73,27 +76,26 @@ def _option(action: argparse.Action) -> list[str]:
     metavar = action.metavar
     shown = "" if isinstance(metavar, tuple) else str(metavar or "")
     if not action.option_strings:
-        return [code(shown or action.dest), action.help or "", ""]
+        return [code(shown or action.dest), action.help or ""]
     if action.choices is not None:
         shown = "{" + ", ".join(map(str, action.choices)) + "}"
     elif not shown and action.nargs != 0:
         shown = action.dest.upper()
     names = ", ".join(code(o) for o in action.option_strings)
     value = f" {code(shown)}" if shown else ""
-    return [names + value, (action.help or "") % {"default": action.default}, _default(action)]
-
-
-def _default(action: argparse.Action) -> str:
+    told = (action.help or "") % {"default": action.default}
     if action.required:
-        return "required"
-    value = action.default
-    if action.dest in ("threads", "n_cpus"):
-        return "the usable cores"  # of the reader's machine, not of the one that built the page
-    if value in (None, False, [], argparse.SUPPRESS) or value == "":
+        told += " (**required**)"
+    elif "default" not in told:
+        told += _default(action.default)
+    return [names + value, told]
+
+
+def _default(value: object) -> str:
+    if value in (None, False, [], argparse.SUPPRESS, ""):
         return ""
-    if isinstance(value, list):
-        value = " ".join(map(str, value))
-    return code("." if str(value) == "." else value)
+    shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f" (default: {shown})"
 
 
 def _wrapped(usage: str, width: int = 78) -> str:
@@ -194,16 +196,21 @@ def _range(limits: tuple[float, float]) -> str:
 def tissue_tables() -> str:
     """The label values of every table."""
     text = ""
-    for name in (tables.SIX, tables.THREE, tables.HEAD, tables.INTENSITY):
-        text += f"## {name.name}\n\n"
+    for name in TABLES:
+        text += f"## {name}\n\n"
         rows = [
-            [str(t.index), code(t.abbreviation), t.name, t.parent or "n/a", t.colour,
-             "n/a" if t.bids is None else str(t.bids)]
-            for t in name.by_value
+            [str(t.index), f"{_swatch(t.colour)} {t.name}", code(t.abbreviation),
+             t.parent or "n/a", "n/a" if t.bids is None else str(t.bids), t.colour]
+            for t in tables.table(name).by_value
         ]  # fmt: skip
-        head = ["value", "abbreviation", "tissue", "merges into", "colour", "BIDS common label"]
+        head = ["value", "tissue", "abbreviation", "merges into", "BIDS common label", "colour"]
         text += table(head, rows)
     return text
+
+
+def _swatch(colour: str) -> str:
+    """Show a colour."""
+    return f'<span class="swatch" style="background: {colour}"></span>'
 
 
 # Files ----------------------------------------------------------------------------------------
@@ -211,7 +218,7 @@ def tissue_tables() -> str:
 
 def outputs() -> str:
     """The files of one scan: what the table says, and whether the example's run wrote them."""
-    return table(["file", "what it is", "when"], files.rows(prepare.example()))
+    return table(["file", "what it is"], files.rows(prepare.example()))
 
 
 def volume_columns() -> str:
@@ -226,8 +233,9 @@ def group_columns() -> str:
     """The columns of a study's table."""
     rows = [[code(k), what, unit] for k, (what, unit) in group.COLUMNS.items()]
     for column, first in group.STRUCTURE.items():
-        what, unit = volumes.COLUMNS[column]
-        rows.append([code(f"{first}_GM"), f"{what} (so for every structure)", unit])
+        structure = "lesions" if column == "count" else "GM"
+        told = f"{code(column)} in the row {code(structure)} of the scan's {code('volumes.tsv')}"
+        rows.append([code(f"{first}_{structure}"), told, volumes.COLUMNS[column][1]])
     rows.append([code("z_volume_GM"), "Robust z of that volume within this study", ""])
     rows.append([code("cjv"), "and every other [quality number](quality.md), by its key", ""])
     return table(["column", "what it is", "unit"], rows)
@@ -244,7 +252,7 @@ def rating_columns() -> str:
 def sample_volumes() -> str:
     """The example's table of volumes, in part."""
     lines = (prepare.example() / "phantom_volumes.tsv").read_text().splitlines()
-    head, *rows = [line.split("\t")[:5] for line in lines]
+    head, *rows = [line.split("\t")[:3] for line in lines]
     return table(head, [row for row in rows if "_" not in row[0]])
 
 
@@ -389,12 +397,18 @@ def evidence_robustness() -> str:
         replace(
             f,
             subject=f.subject.partition(", ")[0],
-            tool=f.subject.partition(", ")[2],
+            tool=_spoiling(f.subject.partition(", ")[2]),
             measure=f"Dice, {f.tool}",
         )
         for f in figures
     ]
     return evidence_page.section(turned, *evidence_page.unique(turned, "measure"))
+
+
+def _spoiling(name: str) -> str:
+    """Say what was done to a scan; a turn has its unit."""
+    turned, _, axis = name.partition(" about ")
+    return f"{turned}° about {axis}" if axis else name
 
 
 def _evidence(area: str, data: str | None, *measures: str) -> str:

@@ -45,6 +45,14 @@ def mathml(formula: str, *, block: bool) -> str:
     return "".join(tree) if isinstance(tree, list) else str(tree)
 
 
+def mark_options(app: Sphinx, doctree: nodes.document) -> None:
+    """Mark what is an option of the program, which is not to be broken into two lines."""
+    for literal in doctree.findall(nodes.literal):
+        words = literal.astext()
+        if words.startswith("-") and " " not in words:
+            literal["classes"].append("option")
+
+
 def draw_example(app: Sphinx) -> None:
     """Put the picture of the example's report where pages can show it."""
     made = app.srcdir / "_made"
@@ -67,6 +75,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("generated", Generated)
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
+    app.connect("doctree-read", mark_options)
     app.connect("builder-inited", draw_example, priority=100)
     # The tutorials run at 500, where nothing else is said.
     app.connect("builder-inited", show_results, priority=900)

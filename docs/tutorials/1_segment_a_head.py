@@ -16,12 +16,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import ListedColormap
 
 import brainseg
 
 work = Path("notebook")
 subprocess.run(
-    ["brainseg", "phantom", "-o", work, "--voxel-size", "2", "--force", "-q"], check=True
+    ["brainseg", "phantom", "-o", work, "--voxel-size", "2", "--force", "-q"],
+    check=True,
 )
 head = work / "phantom_T1w.nii.gz"
 
@@ -52,36 +54,47 @@ print("labels", found.labels.shape, found.labels.dtype)
 print("tissues", {t.index: t.abbreviation for t in found.table.tissues})
 
 # %%
-# Labels are hard decisions; probabilities say how sure they are. Here is a slice through the ventricles.
+# Labels are hard decisions; probabilities say how sure they are. Here is a slice a little to the left of the middle:
+# all six tissues lie on it.
 
 scan = np.asarray(found.to_nifti("preproc").dataobj)
-z = int(0.55 * scan.shape[2])
-names = [t.abbreviation for t in found.table.tissues]
+labels = np.ma.masked_equal(found.labels, 0)
+tissues = found.table.tissues
+colours = ListedColormap([t.colour for t in tissues])
+x = scan.shape[0] // 2 - 4
 
 
 def show(axes, picture, title, **style):
-    """Draw an axial slice, nose up."""
-    axes.imshow(picture[:, :, z].T, origin="lower", **style)
-    axes.set_title(title, fontsize=9)
+    """Draw a sagittal slice, nose to the right."""
+    axes.imshow(picture[x].T, origin="lower", **style)
+    axes.set_title(title, fontsize=12)
     axes.axis("off")
 
 
-figure, axes = plt.subplots(2, 4, figsize=(10, 6), layout="constrained")
-show(axes[0, 0], scan, "scan", cmap="gray")
-show(axes[0, 1], np.where(found.labels > 0, found.labels, np.nan), "labels", cmap="viridis")
-for panel, name in zip(axes.ravel()[2:], names, strict=True):
-    show(panel, found.probabilities[name], name, cmap="magma", vmin=0, vmax=1)
+figure, axes = plt.subplots(3, 3, figsize=(9, 8), layout="constrained")
+scan_panel, label_panel, key, *panels = axes.ravel()
+show(scan_panel, scan, "scan", cmap="gray")
+show(label_panel, scan, "labels", cmap="gray")
+style = {"cmap": colours, "vmin": 0.5, "vmax": 6.5, "interpolation": "nearest"}
+show(label_panel, labels, "labels", **style)
+for panel, tissue in zip(panels, tissues, strict=True):
+    probability = found.probabilities[tissue.abbreviation]
+    show(panel, probability, tissue.name, cmap="magma", vmin=0, vmax=1)
+boxes = [plt.Rectangle((0, 0), 1, 1, color=t.colour, ec="grey") for t in tissues]
+key.legend(boxes, [t.name for t in tissues], loc="center", fontsize=11)
+_ = key.axis("off")
 
 # %%
 # The mixture
 # -----------
 # ``found.mixture`` has the fitted Gaussians, with the names that scikit-learn uses.
 
-for name, weight, mean, variance in zip(
-    names, found.mixture.weights_, found.mixture.means_[:, 0], found.mixture.covariances_[:, 0, 0],
-    strict=True,
-):  # fmt: skip
-    print(f"{name:6s} weight {weight:.2f}  mean {mean:6.0f}  sd {variance**0.5:5.0f}")
+fitted = found.mixture
+spread = np.sqrt(fitted.covariances_[:, 0, 0])
+for tissue, weight, mean, sd in zip(
+    tissues, fitted.weights_, fitted.means_[:, 0], spread, strict=True
+):
+    print(f"{tissue.abbreviation:5s} weight {weight:.2f}  mean {mean:4.0f}  sd {sd:4.0f}")
 
 # %%
 # Score it

@@ -31,7 +31,6 @@ def brainseg(*words):
 
 
 brainseg("phantom", "-o", work / "head", "--voxel-size", 2, "--force")
-brainseg("phantom", "-o", work / "noise", "--voxel-size", 2, "--noise", 14, "--force")
 brainseg("phantom", "-o", work / "t2", "--voxel-size", 2, "--contrast", "T2w", "--force")
 good = nib.load(work / "head" / "phantom_T1w.nii.gz")
 data = np.asarray(good.dataobj)
@@ -43,8 +42,11 @@ def keep(name, array):
 
 
 keep("good", data)
-keep("noise", np.asarray(nib.load(work / "noise" / "phantom_T1w.nii.gz").dataobj))
 keep("t2", np.asarray(nib.load(work / "t2" / "phantom_T2w.nii.gz").dataobj))
+
+rng = np.random.default_rng(0)
+real, imaginary = rng.normal(0, 140, (2, *data.shape))  # white matter is at about 1000
+keep("noise", np.hypot(data + real, imaginary).astype(np.float32))
 
 top = data.copy()
 top[:, :, int(0.72 * data.shape[2]) :] = 0  # the field of view ended too low
@@ -54,9 +56,9 @@ slices = data.copy()
 slices[:, :, 40:46] = slices[:, :, 45:39:-1]  # six slices in the wrong order
 keep("slices", slices)
 
-truth = np.asarray(nib.load(work / "head" / "phantom_desc-truth_mask.nii.gz").dataobj)
-nib.save(nib.Nifti1Image(np.roll(truth, 5, axis=0), good.affine), work / "shifted_mask.nii.gz")
-keep("shifted", data)  # with a mask that lies 10 mm to the side
+truth = nib.load(work / "head" / "phantom_desc-truth_mask.nii.gz")
+keep("shifted_mask", np.roll(np.asarray(truth.dataobj), 5, axis=0))  # 10 mm to the side
+keep("shifted", data)
 
 # %%
 # Segment them
@@ -65,13 +67,14 @@ keep("shifted", data)  # with a mask that lies 10 mm to the side
 
 names = ["good", "noise", "t2", "cut", "slices"]
 brainseg("run", *(work / f"{n}.nii.gz" for n in names), "-o", work / "out", "--force")
-brainseg("run", work / "shifted.nii.gz", "--mask", work / "shifted_mask.nii.gz", "-o", work / "out", "--force")  # fmt: skip
+mask = work / "shifted_mask.nii.gz"
+brainseg("run", work / "shifted.nii.gz", "--mask", mask, "-o", work / "out", "--force")
 
 
 def verdict(name):
     """Read the verdict and its reasons."""
     told = json.loads((work / "out" / f"{name}_desc-quality_T1w.json").read_text())
-    return told["verdict"], told["reasons"]
+    return told["verdict"].capitalize(), told["reasons"]
 
 
 def compare(bad, title):
@@ -79,7 +82,7 @@ def compare(bad, title):
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.1), layout="constrained")
     for panel, name, words in ((axes[0], "good", "good"), (axes[1], bad, title)):
         panel.imshow(Image.open(work / "out" / f"{name}_desc-contact_T1w.webp"))
-        panel.set_title(f"{words}: {verdict(name)[0]}", fontsize=10)
+        panel.set_title(f"{words}: {verdict(name)[0]}", fontsize=13)
         panel.axis("off")
     for reason in verdict(bad)[1]:
         print("-", reason)
@@ -90,7 +93,8 @@ def compare(bad, title):
 # ------------
 # The outline runs outside all grey matter, tissues follow the folds, and both sides look alike.
 
-print(*verdict("good"))
+found, reasons = verdict("good")
+print(f"{found}; reasons to look: {reasons or 'none'}")
 
 # %%
 # Too much noise
@@ -131,6 +135,6 @@ compare("shifted", "mask shifted")
 # %%
 # What to do
 # ----------
-# ``Pass`` is no proof: glance at every report. ``Look`` names the picture to look at. ``Fail`` is a reason to find out
-# why before the numbers are used. :doc:`/reference/verdicts` has every rule with its limit, and what each picture of a
+# *Pass* is no proof: glance at every report. *Look* names what to look at. *Fail* is a reason to find out why before the
+# numbers are used. :doc:`/reference/verdicts` has every rule with its limit, and what each picture of a
 # report should look like. For many scans, ``brainseg review OUT`` shows one report after the other, and keeps your ratings.

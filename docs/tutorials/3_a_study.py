@@ -18,7 +18,10 @@ import subprocess
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nibabel as nib
 from PIL import Image
+
+from brainseg.evaluation.phantom import make_phantom
 
 work = Path("study")
 raw, out = work / "raw", work / "derivatives"
@@ -38,17 +41,16 @@ def brainseg(*words):
 for number in range(1, 5):
     anat = raw / f"sub-0{number}" / "anat"
     anat.mkdir(parents=True)
-    subprocess.run(
-        ["brainseg", "phantom", "-o", work / "head", "--voxel-size", "3", "--seed", str(number), "--force", "-q"],
-        check=True,
-    )  # fmt: skip
-    shutil.copy(work / "head" / "phantom_T1w.nii.gz", anat / f"sub-0{number}_T1w.nii.gz")
-(raw / "dataset_description.json").write_text(json.dumps({"Name": "demo", "BIDSVersion": "1.10.0"}))
-(raw / "participants.tsv").write_text(
-    "participant_id\tage\tgroup\nsub-01\t30\ta\nsub-02\t41\tb\nsub-03\t35\ta\nsub-04\t52\tb\n"
-)
+    head = make_phantom(zooms=(3, 3, 3), seed=number).volume  # another person each
+    nib.save(nib.Nifti1Image(head.data, head.affine), anat / f"sub-0{number}_T1w.nii.gz")
+about = {"Name": "demo", "BIDSVersion": "1.10.0"}
+(raw / "dataset_description.json").write_text(json.dumps(about))
+table = [("participant_id", "age", "group"), ("sub-01", "30", "a"), ("sub-02", "41", "b"),
+         ("sub-03", "35", "a"), ("sub-04", "52", "b")]  # fmt: skip
+(raw / "participants.tsv").write_text("".join("\t".join(row) + "\n" for row in table))
 
 broken = raw / "sub-03" / "anat" / "sub-03_T1w.nii.gz"
+shutil.copy(broken, work / "whole.nii.gz")
 with broken.open("r+b") as stream:
     stream.truncate(20_000)  # the copy was cut off
 
@@ -68,7 +70,8 @@ brainseg("bids", raw, out, "participant", "-q")
 # %%
 # ``logs/summary.tsv`` tells what became of each scan.
 
-print((out / "logs" / "summary.tsv").read_text())
+for line in (out / "logs" / "summary.tsv").read_text().splitlines():
+    print("  ".join(f"{cell:10s}" for cell in line.split("\t")))
 
 # %%
 # Type the same line again
@@ -82,7 +85,7 @@ brainseg("bids", raw, out, "participant", "-q")
 # -----------------
 # With a whole file in its place, the same line does that scan alone.
 
-shutil.copy(raw / "sub-01" / "anat" / "sub-01_T1w.nii.gz", broken)
+shutil.copy(work / "whole.nii.gz", broken)
 brainseg("bids", raw, out, "participant", "--dry-run")
 brainseg("bids", raw, out, "participant", "-q")
 
@@ -95,22 +98,18 @@ brainseg("bids", raw, out, "group", "-q")
 
 with (out / "group_T1w.tsv").open() as stream:
     rows = list(csv.DictReader(stream, delimiter="\t"))
-for row in rows:
-    print(
-        *(
-            row[c]
-            for c in ("scan", "group", "status", "verdict", "volume_GM", "volume_WM", "fraction_GM")
-        )
-    )
+columns = ("scan", "group", "age", "verdict", "volume_GM", "volume_WM", "fraction_GM")
+for row in [dict(zip(columns, columns, strict=True)), *rows]:
+    print("  ".join(f"{row[column]:11s}" for column in columns))
 
 # %%
 # The page shows a small picture of each scan, the worst first. They are files, too.
 
-figure, axes = plt.subplots(1, 4, figsize=(11, 3.4), layout="constrained")
-for panel, row in zip(axes, rows, strict=True):
+figure, axes = plt.subplots(2, 2, figsize=(8, 7.6), layout="constrained")
+for panel, row in zip(axes.ravel(), rows, strict=True):
     scan = row["scan"]
     panel.imshow(Image.open(out / scan / "anat" / f"{scan}_desc-contact_T1w.webp"))
-    panel.set_title(f"{scan}: {row['verdict']}", fontsize=9)
+    panel.set_title(f"{scan}: {row['verdict']}", fontsize=13)
     panel.axis("off")
 
 # %%

@@ -125,15 +125,16 @@ print(f"log-likelihood per voxel: {log_p.mean():.4f} -> {log_p_after.mean():.4f}
 # --------------------------
 # E and M take turns. Each cycle raises the log-likelihood, or leaves it: that is the theorem of Dempster, Laird and Rubin.
 
-walked = snapshots(x, 3, cycles=(0, 1, 5, 20, 200))
-figure, axes = plt.subplots(1, 5, figsize=(11, 2.3), layout="constrained")
-for panel, step in zip(axes, walked, strict=True):
+walked = snapshots(x, 3, cycles=(0, 1, 5, 20, 50, 200))
+figure, axes = plt.subplots(2, 3, figsize=(8, 4.6), layout="constrained")
+for panel, step in zip(axes.ravel(), walked, strict=True):
     histogram(panel)
     draw(panel, step.mixture)
-    panel.set_title(f"cycle {step.cycle}\n{step.log_likelihood:.4f}", fontsize=9)
+    panel.set_title(f"cycle {step.cycle}: {step.log_likelihood:.4f}", fontsize=11)
     panel.set_xlabel("")
 
-rises = np.diff(GaussianMixture(3, accelerate=False, tol=0, max_iter=100).fit(x).history_)
+plain = GaussianMixture(3, accelerate=False, tol=0, max_iter=100).fit(x)
+rises = np.diff(plain.history_)
 print(f"smallest rise of 100 cycles: {rises.min():.1e}")
 
 # %%
@@ -142,14 +143,15 @@ print(f"smallest rise of 100 cycles: {rises.min():.1e}")
 # Where EM ends depends on where it began. From 20 random starts with five components the ends differ, although every run
 # converged. So several starts are made, and the best end is kept: ``n_init=20`` does both.
 
-ends = [
-    GaussianMixture(5, init="random", random_state=seed, max_iter=300).fit(x).log_likelihood_
-    for seed in range(20)
-]
-figure, axes = plt.subplots(figsize=(7, 2), layout="constrained")
-axes.plot(np.sort(ends), "o", color="k")
+ends = []
+for seed in range(20):
+    mixture = GaussianMixture(5, init="random", random_state=seed, max_iter=300)
+    ends.append(mixture.fit(x).log_likelihood_)
+figure, axes = plt.subplots(figsize=(7, 2.4), layout="constrained")
+axes.plot(range(1, 21), np.sort(ends), "o", color="k")
+axes.set_xticks(range(1, 21))
 axes.set_xlabel("start, sorted by its end")
-_ = axes.set_ylabel("log-likelihood")
+_ = axes.set_ylabel("log-likelihood\nper voxel")
 
 # %%
 # Singularities
@@ -161,8 +163,9 @@ point = x[:1]
 for sd in (1e1, 1e-3, 1e-30, 1e-100):
     means = np.array([[point[0]], [x.mean()]])
     covariances = np.array([[[sd**2]], [[x.var()]]])
-    joint = log_joint(log_gaussian(x[:2000, None], means, covariances), np.log([1e-4, 1 - 1e-4]))
-    print(f"sd {sd:7.0e}  log-likelihood {log_likelihood(responsibilities(joint)[1]):12.1f}")
+    density = log_gaussian(x[:2000, None], means, covariances)
+    _, log_p = responsibilities(log_joint(density, np.log([1e-4, 1 - 1e-4])))
+    print(f"sd {sd:7.0e}  log-likelihood {log_likelihood(log_p):10.1f}")
 
 # %%
 # So every variance has a floor (``min_variance``), a component that collapses is started afresh, and ``prior=`` makes
@@ -186,7 +189,8 @@ print("3! =", math.factorial(3))
 
 for family in (GaussianMixture, StudentMixture, RicianMixture):
     mixture = family(3).fit(x)
-    print(f"{family.__name__:16s} {mixture.score(x):.4f} per voxel   BIC {mixture.bic(x):9.0f}")
+    score, bic = mixture.score(x), mixture.bic(x)
+    print(f"{family.__name__:16s} {score:.4f} per voxel  BIC {bic:8.0f}")
 
 # %%
 # Choosing K
@@ -197,14 +201,13 @@ for family in (GaussianMixture, StudentMixture, RicianMixture):
 # ``brainseg select-model`` makes this table for a scan.
 
 table = select_model(x[::3], range(1, 9))
-figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
-axes[0].plot([r.n_components for r in table], [r.held_out for r in table], "o-", color="k")
-axes[0].set_title("held-out log-likelihood (higher is better)", fontsize=9)
-axes[1].plot([r.n_components for r in table], [r.bic for r in table], "o-", color="k", label="BIC")
-axes[1].plot(
-    [r.n_components for r in table], [r.icl for r in table], "s-", color="#e88a1a", label="ICL"
-)
-axes[1].set_title("BIC and ICL (lower is better)", fontsize=9)
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+number = [row.n_components for row in table]
+axes[0].plot(number, [row.held_out for row in table], "o-", color="k")
+axes[0].set_title("held-out log-likelihood\n(higher is better)", fontsize=11)
+axes[1].plot(number, [row.bic for row in table], "o-", color="k", label="BIC")
+axes[1].plot(number, [row.icl for row in table], "s-", color="#e88a1a", label="ICL")
+axes[1].set_title("BIC and ICL\n(lower is better)", fontsize=11)
 axes[1].legend()
 for panel in axes:
     panel.set_xlabel("K")
@@ -219,10 +222,11 @@ for panel in axes:
 drawn, hidden = fitted.sample(20_000, random_state=0)
 marginal = fitted.sample_marginal(20_000, random_state=0)
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
-axes[0].hist([drawn[hidden == k, 0] for k in range(3)], bins=100, stacked=True, color=colours)
-axes[0].set_title("z first, then x", fontsize=9)
+parts = [drawn[hidden == k, 0] for k in range(3)]
+axes[0].hist(parts, bins=100, stacked=True, color=colours)
+axes[0].set_title("z first, then x", fontsize=11)
 axes[1].hist(marginal[:, 0], bins=100, color="#999999")
-axes[1].set_title("x from the sum", fontsize=9)
+axes[1].set_title("x from the sum", fontsize=11)
 for panel in axes:
     panel.set_xlabel("intensity")
     panel.set_yticks([])

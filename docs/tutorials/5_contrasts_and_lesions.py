@@ -14,6 +14,7 @@ A FLAIR beside the T1w shows lesions of white matter that a T1w alone takes for 
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 import brainseg
 from brainseg.evaluation.phantom import make_phantom
@@ -27,10 +28,11 @@ affine = t1.volume.affine
 white = t1.three == 2
 rng = np.random.default_rng(4)
 index = np.indices(white.shape)
-deep = [p for p in np.argwhere(white) if white[tuple(slice(i - 3, i + 4) for i in p)].mean() > 0.9]
+deep = np.argwhere(ndimage.uniform_filter(white.astype(float), 7) > 0.9)
 lesions = np.zeros(white.shape, bool)
 for centre in rng.permutation(deep)[:5]:
-    lesions |= ((index - centre[:, None, None, None]) ** 2).sum(axis=0) <= rng.uniform(2, 3) ** 2
+    distance = np.linalg.norm(index - centre[:, None, None, None], axis=0)
+    lesions |= distance <= rng.uniform(2, 3)
 lesions &= white
 
 scan, other = t1.volume.data.copy(), flair.volume.data.copy()
@@ -47,7 +49,7 @@ both = brainseg.segment(scan, affine=affine, contrasts={"FLAIR": other})
 for name, found in (("T1w", alone), ("T1w + FLAIR", both)):
     grey = (found.to_nifti("three").get_fdata() == 1)[lesions].mean()
     volumes = ", ".join(f"{tissue} {ml:.0f} mL" for tissue, ml in found.volumes.items())
-    print(f"{name:12s} {volumes}; lesion voxels called grey matter: {grey:.0%}")
+    print(f"{name:12s} {volumes}; grey matter in the lesions: {grey:.0%}")
 
 # %%
 # With the FLAIR, what is bright in white matter and explained by no healthy tissue becomes the map of lesion candidates.
@@ -56,19 +58,16 @@ for name, found in (("T1w", alone), ("T1w + FLAIR", both)):
 
 both.save("lesions/out", force=True, report=False)
 candidates = nib.load("lesions/out/image_label-L_probseg.nii.gz").get_fdata()
-overlap = 2 * (lesions & (candidates > 0.5)).sum() / (lesions.sum() + (candidates > 0.5).sum())
+called = candidates > 0.5
+overlap = 2 * (lesions & called).sum() / (lesions.sum() + called.sum())
 print(f"Dice of the candidates and the lesions: {overlap:.2f}")
 
 z = int(np.argmax(lesions.sum(axis=(0, 1))))
-figure, axes = plt.subplots(1, 4, figsize=(11, 3.4), layout="constrained")
-for panel, picture, title in (
-    (axes[0], scan, "T1w"),
-    (axes[1], other, "FLAIR"),
-    (axes[2], lesions, "lesions put in"),
-    (axes[3], candidates, "candidates found"),
-):
+pictures = {"T1w": scan, "FLAIR": other, "lesions put in": lesions, "found": candidates}
+figure, axes = plt.subplots(2, 2, figsize=(6.4, 7.8), layout="constrained")
+for panel, (title, picture) in zip(axes.ravel(), pictures.items(), strict=True):
     panel.imshow(picture[:, :, z].T, origin="lower", cmap="gray")
-    panel.set_title(title, fontsize=10)
+    panel.set_title(title, fontsize=13)
     panel.axis("off")
 
 # %%
@@ -77,12 +76,12 @@ for panel, picture, title in (
 #
 # A T2w, for the rest
 # -------------------
-# A further contrast helps where the T1w does not tell tissues apart. Dice with the truth of the head without lesions:
+# A further contrast helps where the T1w does not tell tissues apart. Dice with the truth of the head without lesions, its
+# true brain mask given:
 
-plain = brainseg.segment(t1.volume.data, affine=affine, mask=t1.mask.astype(np.uint8))
-more = brainseg.segment(
-    t1.volume.data, affine=affine, mask=t1.mask.astype(np.uint8), contrasts={"T2w": t2.volume.data}
-)
+known = {"affine": affine, "mask": t1.mask.astype(np.uint8)}
+plain = brainseg.segment(t1.volume.data, **known)
+more = brainseg.segment(t1.volume.data, contrasts={"T2w": t2.volume.data}, **known)
 pairs = {name: ([value], [value]) for name, value in (("GM", 1), ("WM", 2), ("CSF", 3))}
 for name, found in (("T1w", plain), ("T1w + T2w", more)):
     rows = brainseg.evaluate(found.to_nifti("three"), t1.three, pairs=pairs)

@@ -13,7 +13,6 @@ of the scan one of six tissues.
 # brightness, and its face is cut off, so it is easier than a real head.
 
 import csv
-import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -48,27 +47,30 @@ middle = [n // 2 for n in labels.shape]
 def show(axes, picture, title, **style):
     """Draw the middle slice of the three planes."""
     for panel, plane in zip(axes, range(3), strict=True):
-        panel.imshow(np.take(picture, middle[plane], axis=plane).T, origin="lower", **style)
+        cut = np.take(picture, middle[plane], axis=plane)
+        panel.imshow(cut.T, origin="lower", **style)
         panel.set_axis_off()
-    axes[1].set_title(title, fontsize=10)
+    axes[1].set_title(title, fontsize=13)
 
 
 figure, rows = plt.subplots(3, 3, figsize=(9, 9.6), layout="constrained")
 show(rows[0], phantom.volume.data, "scan", cmap="gray")
-show(rows[1], labels, "found", cmap=colours, vmin=0.5, vmax=6.5, interpolation="nearest")
-show(rows[2], phantom.head, "true", cmap=colours, vmin=0.5, vmax=6.5, interpolation="nearest")
-boxes = [plt.Rectangle((0, 0), 1, 1, color=tissue.colour, ec="grey") for tissue in found.table.tissues]  # fmt: skip
-_ = figure.legend(boxes, [t.name for t in found.table.tissues], loc="outside lower center", ncols=3)
+style = {"cmap": colours, "vmin": 0.5, "vmax": 6.5, "interpolation": "nearest"}
+show(rows[1], labels, "found", **style)
+show(rows[2], phantom.head, "true", **style)
+tissues = found.table.tissues
+boxes = [plt.Rectangle((0, 0), 1, 1, color=t.colour, ec="grey") for t in tissues]
+names = [t.name for t in tissues]
+_ = figure.legend(boxes, names, loc="outside lower center", ncols=3, fontsize=12)
 
 # %%
 # Bone is the hardest
 # -------------------
 # A T1w scan shows bone and air alike: both are dark. What tells them apart is where they lie.
 
-for row, tissue in zip(brainseg.evaluate(found, phantom.head), found.table.tissues, strict=True):
-    print(
-        f"{tissue.name:20s} Dice {row.dice:.2f}   {row.volume_ml:5.0f} mL, true {row.truth_ml:5.0f}"
-    )
+for row, tissue in zip(brainseg.evaluate(found, phantom.head), tissues, strict=True):
+    volumes = f"{row.volume_ml:5.0f} mL, true {row.truth_ml:5.0f} mL"
+    print(f"{tissue.name:20s} Dice {row.dice:.2f}  {volumes}")
 
 # %%
 # On real heads bone is found less well than here: :doc:`/reference/tissues` has what was measured. The probability of
@@ -77,8 +79,8 @@ for row, tissue in zip(brainseg.evaluate(found, phantom.head), found.table.tissu
 bone = 4
 wrong = (labels == bone).astype(int) - (phantom.head == bone)
 figure, rows = plt.subplots(2, 3, figsize=(9, 6.4), layout="constrained")
-show(rows[0], found.probabilities["B"], "probability of bone", cmap="magma", vmin=0, vmax=1)
-show(rows[1], wrong, "called bone (red), bone missed (blue)", cmap="coolwarm", vmin=-1, vmax=1)
+show(rows[0], found.probabilities["B"], "probability of bone", cmap="magma", vmax=1)
+show(rows[1], wrong, "red: wrongly bone; blue: missed", cmap="coolwarm", vmin=-1, vmax=1)
 
 # %%
 # The brain stays what it is
@@ -90,19 +92,11 @@ show(rows[1], wrong, "called bone (red), bone missed (blue)", cmap="coolwarm", v
 out = Path("head/out")
 found.save(out, force=True, report=False)
 with (out / "image_volumes.tsv").open() as stream:
-    for row in csv.DictReader(stream, delimiter="\t"):
-        shown = (
-            "GM",
-            "WM",
-            "CSF",
-            "head_CSF",
-            "head_B",
-            "head_ST",
-            "tiv",
-            "total_intracranial_volume",
-        )
-        if row["structure"] in shown:
-            print(f"{row['structure']:26s}{float(row['volume_ml']):8.0f} mL  {row['name']}")
+    volumes = {r["structure"]: r for r in csv.DictReader(stream, delimiter="\t")}
+for name in ("GM", "WM", "CSF", "head_CSF", "head_B", "head_ST"):
+    print(f"{name:26s}{float(volumes[name]['volume_ml']):5.0f} mL  {volumes[name]['name']}")
+for name in ("tiv", "total_intracranial_volume"):
+    print(f"{name:26s}{float(volumes[name]['volume_ml']):5.0f} mL")
 
 # %%
 # ``CSF`` lies within the brain mask, ``head_CSF`` wherever it is in the head.
@@ -113,9 +107,11 @@ with (out / "image_volumes.tsv").open() as stream:
 # uses), which a solver of electric fields takes.
 
 conductivity = np.zeros(7)
-for name, value in {"GM": 0.275, "WM": 0.126, "CSF": 1.654, "B": 0.010, "ST": 0.465}.items():
-    conductivity[next(t.index for t in found.table.tissues if t.abbreviation == name)] = value
-nib.save(nib.Nifti1Image(conductivity[labels].astype(np.float32), found.affine), out / "conductivity.nii.gz")  # fmt: skip
+siemens = {"GM": 0.275, "WM": 0.126, "CSF": 1.654, "B": 0.010, "ST": 0.465, "AIR": 0}
+for tissue in tissues:
+    conductivity[tissue.index] = siemens[tissue.abbreviation]
+image = nib.Nifti1Image(conductivity[labels].astype(np.float32), found.affine)
+nib.save(image, out / "conductivity.nii.gz")
 
 # %%
 # A scan without a skull
@@ -126,7 +122,7 @@ stripped = nib.Nifti1Image(phantom.volume.data * phantom.mask, phantom.volume.af
 try:
     brainseg.segment(stripped, tissues="head")
 except brainseg.errors.BrainsegError as error:
-    print(textwrap.fill(str(error), 80))
+    print(error)
 
 # %%
 # How it is done: :doc:`/reference/tissues`. For which scans it is not: :doc:`/limits`.
