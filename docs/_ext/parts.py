@@ -236,7 +236,7 @@ def group_columns() -> str:
         structure = "lesions" if column == "count" else "GM"
         told = f"{code(column)} in the row {code(structure)} of the scan's {code('volumes.tsv')}"
         rows.append([code(f"{first}_{structure}"), told, volumes.COLUMNS[column][1]])
-    rows.append([code("z_volume_GM"), "Robust z of that volume within this study", ""])
+    rows.append([code("z_volume_GM"), "Robust z of that volume within a study of five or more", ""])
     rows.append([code("cjv"), "and every other [quality number](quality.md), by its key", ""])
     return table(["column", "what it is", "unit"], rows)
 
