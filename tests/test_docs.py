@@ -25,6 +25,7 @@ import parts  # noqa: E402
 
 from brainseg import errors  # noqa: E402
 from brainseg.cli.main import _parser  # noqa: E402
+from brainseg.config import TABLES  # noqa: E402
 from brainseg.qc.measure.numbers import NUMBERS  # noqa: E402
 from brainseg.qc.measure.verdict import RANGES  # noqa: E402
 
@@ -37,6 +38,20 @@ def test_every_option_of_every_command_has_a_row() -> None:
         command = parser._subparsers._group_actions[0].choices[name]  # type: ignore[union-attr]
         for option in command._option_string_actions:
             assert option in ("-h", "--help", "--version") or f"`{option}`" in text
+
+
+def test_an_option_says_its_default_once_and_an_example_can_be_pasted() -> None:
+    text = parts.commands()
+    assert "| `-o`, `--out` `OUT` | folder for the results (**required**) |" in text
+    assert "| how the brain is found (default: fused, the mean of network and atlas) |" in text
+    assert "| one or three sizes (default: 1.5) |" in text
+    assert "```bash\nbrainseg phantom -o OUT --noise 5 --bias 40\n```" in text
+
+
+def test_every_table_of_tissues_is_told_with_its_colours() -> None:
+    text = parts.tissue_tables()
+    assert all(f"## {name}\n" in text for name in TABLES)
+    assert '<span class="swatch" style="background: #e88a1a"></span> Grey matter | `GM`' in text
 
 
 def test_every_number_rule_and_code_has_a_row() -> None:
