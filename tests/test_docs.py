@@ -51,7 +51,9 @@ def test_an_option_says_its_default_once_and_an_example_can_be_pasted() -> None:
 def test_every_table_of_tissues_is_told_with_its_colours() -> None:
     text = parts.tissue_tables()
     assert all(f"## {name}\n" in text for name in TABLES)
-    assert '<span class="swatch" style="background: #e88a1a"></span> Grey matter | `GM`' in text
+    assert (
+        '<span class="swatch" style="background: #e88a1a"></span>&nbsp;Grey matter | `GM`' in text
+    )
 
 
 def test_every_number_rule_and_code_has_a_row() -> None:

@@ -159,7 +159,9 @@ def verdict_rules() -> str:
     """Every automatic check with its limits."""
     rows = []
     for r in verdict.RANGES:
-        hints = "; ".join(h for h in dict.fromkeys((r.low, r.high)) if h)
+        hints = r.low or r.high
+        if r.low and r.high and r.low != r.high:
+            hints = f"below: {r.low}<br>above: {r.high}"
         rows.append([code(r.key), _words(r.text), _range(r.look), _range(r.fail), hints])
     return table(["number", "says", "Look outside", "Fail outside", "asks"], rows)
 
@@ -199,7 +201,7 @@ def tissue_tables() -> str:
     for name in TABLES:
         text += f"## {name}\n\n"
         rows = [
-            [str(t.index), f"{_swatch(t.colour)} {t.name}", code(t.abbreviation),
+            [str(t.index), f"{_swatch(t.colour)}&nbsp;{t.name}", code(t.abbreviation),
              t.parent or "n/a", "n/a" if t.bids is None else str(t.bids), t.colour]
             for t in tables.table(name).by_value
         ]  # fmt: skip

@@ -49,7 +49,7 @@ def mark_options(app: Sphinx, doctree: nodes.document) -> None:
     """Mark what is an option of the program, which is not to be broken into two lines."""
     for literal in doctree.findall(nodes.literal):
         words = literal.astext()
-        if words.startswith("-") and " " not in words:
+        if words.startswith("-") and (" " not in words or len(words) <= 24):
             literal["classes"].append("option")
 
 

@@ -70,8 +70,9 @@ brainseg("bids", raw, out, "participant", "-q")
 # %%
 # ``logs/summary.tsv`` tells what became of each scan.
 
-for line in (out / "logs" / "summary.tsv").read_text().splitlines():
-    print("  ".join(f"{cell:10s}" for cell in line.split("\t")))
+with (out / "logs" / "summary.tsv").open() as stream:
+    for row in csv.DictReader(stream, delimiter="\t"):
+        print(row["scan"], row["state"], row["reason"], sep="  ")
 
 # %%
 # Type the same line again
@@ -98,9 +99,10 @@ brainseg("bids", raw, out, "group", "-q")
 
 with (out / "group_T1w.tsv").open() as stream:
     rows = list(csv.DictReader(stream, delimiter="\t"))
-columns = ("scan", "group", "age", "verdict", "volume_GM", "volume_WM", "fraction_GM")
-for row in [dict(zip(columns, columns, strict=True)), *rows]:
-    print("  ".join(f"{row[column]:11s}" for column in columns))
+print("scan    group  verdict  volume_GM  fraction_GM")
+for row in rows:
+    print(f"{row['scan']:7s} {row['group']:6s} {row['verdict']:8s}", end=" ")
+    print(f"{row['volume_GM']:10s} {row['fraction_GM']}")
 
 # %%
 # The page shows a small picture of each scan, the worst first. They are files, too.
