@@ -28,9 +28,6 @@ extensions = [
 exclude_patterns = ["_ext", "tutorials", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 suppress_warnings = ["config.cache"]
 
-# Quotes and dots are set; two hyphens are the beginning of an option and stay.
-smartquotes_action = "qe"
-
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
@@ -67,5 +64,7 @@ html_css_files = ["site.css"]
 html_extra_path = [str(EXTRA)]
 html_math_renderer = "mathml"
 html_copy_source = False
+# Nothing leads to them: the search and the page of Python find every name.
+html_use_index = html_domain_indices = False
 html_show_sphinx = False
 templates_path: list[str] = []

@@ -45,6 +45,7 @@ def test_an_option_says_its_default_once_and_an_example_can_be_pasted() -> None:
     assert "| `-o`, `--out` `OUT` | folder for the results (**required**) |" in text
     assert "| how the brain is found (default: fused, the mean of network and atlas) |" in text
     assert "| one or three sizes (default: 1.5) |" in text
+    assert "from `group --cohort-model`; replaces `--prior` |" in text
     assert "```bash\nbrainseg phantom -o OUT --noise 5 --bias 40\n```" in text
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -88,7 +89,14 @@ def _option(action: argparse.Action) -> list[str]:
         told += " (**required**)"
     elif "default" not in told:
         told += _default(action.default)
-    return [names + value, told]
+    return [names + value, _options_as_code(told)]
+
+
+def _options_as_code(text: str) -> str:
+    """Write the options that a text names as code: elsewhere two hyphens become a dash."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"--[a-z-]+", lambda found: code(found[0]), part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _default(value: object) -> str:
@@ -130,12 +138,12 @@ def quality_numbers() -> str:
     limits = {r.key for r in verdict.RANGES}
     groups: dict[str, list[list[str]]] = {}
     for n in NUMBERS:
-        source = f"[doi:{n.doi}](https://doi.org/{n.doi})" if n.doi else "brainseg's own"
+        source = f" ([doi:{n.doi}](https://doi.org/{n.doi}))" if n.doi else ""
         judged = "[yes](verdicts.md)" if n.key in limits else ""
         groups.setdefault(n.group, []).append(
-            [f"{n.name}<br>{code(n.key)}", n.what, n.better, judged, source]
+            [f"{n.name}<br>{code(n.key)}", n.what + source, n.better, judged]
         )
-    head = ["number", "formula", "better", "judged", "source"]
+    head = ["number", "formula", "better", "judged"]
     return "".join(
         f"## {title.partition(' (')[0]}\n\n{table(head, rows)}" for title, rows in groups.items()
     )
