@@ -48,6 +48,12 @@ class Component:
     blend : bool
         Whether its voxels are wholly of its own tissue, which is as bright as a blend of others
         (deep grey matter); else they hold its shares of CSF, GM and WM.
+    sureness : int
+        Power of what the atlas expects of it: with 1 it may be wherever its places may; with a
+        high one only where the atlas is sure of them.
+    of_white : float or None
+        Its weight as a share of white matter's, for what is too little to tell its weight; None
+        where that is estimated.
     """
 
     name: str
@@ -59,6 +65,8 @@ class Component:
     everywhere: bool = False
     spread: float | None = None
     blend: bool = False
+    sureness: int = 1
+    of_white: float | None = None
 
     @property
     def pure(self) -> bool:
@@ -105,11 +113,24 @@ INTENSITY = tuple(
 )
 
 # What only a map of places can tell: thalamus and pallidum are nearly as bright as white matter,
-# and a voxel of ventricle wall is as dark as cortex.
+# a voxel of ventricle wall is as dark as cortex, and so is deep white matter that is old or sick.
+# The wall is too thin to say how much of it there is, and free to grow it swallows cortex; dim
+# white matter would swallow deep grey.
 PLACED = (
     Component("deep grey", (0, 0.6, 0.4), GREY, 3, {"deep_grey": 1.0}, spread=0.25, blend=True),
-    Component("csf-white", (2 * _T, 0, _T), CSF, 0, {}, spread=0.2),
-    Component("white-csf", (_T, 0, 2 * _T), WHITE, 4, {}, spread=0.2),
+    Component("csf-white", (2 * _T, 0, _T), CSF, 0, {}, spread=0.2, of_white=0.3),
+    Component("white-csf", (_T, 0, 2 * _T), WHITE, 4, {}, spread=0.2, of_white=0.3),
+    Component(
+        "dim white",
+        (0, 0.7, 0.3),
+        WHITE,
+        4,
+        {"white": 1.0},
+        spread=0.3,
+        blend=True,
+        sureness=12,
+        of_white=0.5,
+    ),
 )
 
 
@@ -173,8 +194,8 @@ def place(components: tuple[Component, ...], atlas: NDArray[np.float32]) -> NDAr
             continue
         # The atlas is an average: what it never saw is improbable, not impossible.
         out[:, k] = 0.02 if component.everywhere else 0.001
-        for name, weight in component.places.items():
-            out[:, k] += weight * share[name]
+        expected = sum(weight * share[name] for name, weight in component.places.items())
+        out[:, k] += expected**component.sureness
     return out
 
 

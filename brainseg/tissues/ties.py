@@ -23,9 +23,6 @@ _MEAN_TIE, _REGIONAL_MEAN_TIE = 0.5, 0.1
 _COVARIANCE_TIE, _REGIONAL_COVARIANCE_TIE = 0.3, 0.05
 # Pseudo-samples of each component's weight, as a share of the samples over the components.
 _WEIGHT_TIE = 0.02
-# The wall of the ventricles is too thin to say how much of it there is, and free to grow it
-# swallows cortex: its weight is this share of white matter's.
-_WALL_WEIGHT = 0.3
 # Pulls the anchors of further channels to where they are, as a share of the evidence.
 _ANCHOR_RIDGE = 1e-3
 _LEAST_SPREAD = 0.02
@@ -186,7 +183,9 @@ def local_weights(
 ) -> Floats:
     """Weights that scale each component's map until its total is what was found, shape (M,)."""
     weights: Floats = before * size / np.exp(mixing).sum(axis=0)
-    wall = np.array([c.wall for c in components])
-    weights[wall] = _WALL_WEIGHT * weights[anchors_of(components)[WHITE]]
+    white = weights[anchors_of(components)[WHITE]]
+    for k, component in enumerate(components):
+        if component.of_white is not None:
+            weights[k] = component.of_white * white
     weights /= weights.sum()
     return weights

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from tissue_heads import MEANS, dice, small_brain
 
 from brainseg.errors import DataError, UsageError
@@ -185,6 +186,21 @@ def test_six_tissues_follow_the_atlas() -> None:
     result = fit(data, mask, "six", spatial_prior=atlas[:, mask])
     assert dice(result.labels == 4, block[mask]) > 0.85
     assert dice(result.labels == 3, (truth == 3)[mask]) > 0.9
+
+
+def test_white_matter_as_dark_as_cortex_stays_white_where_the_atlas_is_sure() -> None:
+    data, mask, truth = small_brain(noise=0.05)
+    atlas = np.full((7, *data.shape), 0.002, np.float32)
+    for k in range(3):
+        atlas[k] += ndimage.gaussian_filter((truth == k + 1).astype(np.float32), 1.0)
+    deep = ndimage.binary_erosion(truth == 3, iterations=3)
+    island = deep & (np.indices(data.shape)[0] < np.argwhere(deep)[:, 0].mean())
+    assert np.count_nonzero(island) > 50
+    data[island] *= MEANS[2] / MEANS[3]
+    result = fit(data, mask, "six", spatial_prior=atlas[:, mask])
+    white = tables.THREE.values[2]
+    assert (result.three_labels[island[mask]] == white).mean() > 0.9
+    assert min(scores(result, mask, truth)) > 0.9
 
 
 def test_six_needs_the_atlas() -> None:
