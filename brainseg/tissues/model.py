@@ -51,6 +51,8 @@ class Component:
     sureness : int
         Power of what the atlas expects of it: with 1 it may be wherever its places may; with a
         high one only where the atlas is sure of them.
+    learns : bool
+        Whether its mean and covariance are learnt; else they stay the expected ones.
     of_white : float or None
         Its weight as a share of white matter's, for what is too little to tell its weight; None
         where that is estimated.
@@ -66,6 +68,7 @@ class Component:
     spread: float | None = None
     blend: bool = False
     sureness: int = 1
+    learns: bool = True
     of_white: float | None = None
 
     @property
@@ -114,8 +117,8 @@ INTENSITY = tuple(
 
 # What only a map of places can tell: thalamus and pallidum are nearly as bright as white matter,
 # a voxel of ventricle wall is as dark as cortex, and so is deep white matter that is old or sick.
-# The wall is too thin to say how much of it there is, and free to grow it swallows cortex; dim
-# white matter would swallow deep grey.
+# The wall is too thin to say how much of it there is, and free to grow it swallows cortex. Dim
+# white matter learns nothing: on a FLAIR scan it would learn the lesions, and hide them.
 PLACED = (
     Component("deep grey", (0, 0.6, 0.4), GREY, 3, {"deep_grey": 1.0}, spread=0.25, blend=True),
     Component("csf-white", (2 * _T, 0, _T), CSF, 0, {}, spread=0.2, of_white=0.3),
@@ -129,6 +132,7 @@ PLACED = (
         spread=0.3,
         blend=True,
         sureness=12,
+        learns=False,
         of_white=0.5,
     ),
 )
