@@ -62,7 +62,8 @@ def study(tmp_path: Path) -> Path:
 def test_the_lines_of_the_docs_answer(study: Path) -> None:
     block = re.search(r"## Read the table.*?```python\n(.*?)```", DOCS.read_text(), re.S)
     assert block
-    lines = [line.partition("#")[0].strip() for line in block[1].splitlines() if line.strip()]
+    code = (line.partition("#")[0].strip() for line in block[1].splitlines())
+    lines = [line for line in code if line]
     assert lines[0] == "import pandas"
     names: dict = {}
     exec("\n".join(lines[:2]).replace("OUT/", f"{study.as_posix()}/"), names)
