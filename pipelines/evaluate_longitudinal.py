@@ -191,12 +191,12 @@ def synthetic(options: argparse.Namespace, config: SegmentConfig) -> Iterator[di
         for case, (tissue, percent) in enumerate(cases):
             order, size = orders.get(tissue, (np.zeros(0, np.intp), 0))
             other, true = changed(head, order[: round(percent / 100 * size)])
-            turned = tissue == "turned"
+            again = tissue == "turned"
             second = scan(
                 other,
-                noise=options.noise * (2 if turned else 1),
+                noise=options.noise * (2 if again else 1),
                 seed=2000 + 100 * seed + case,
-                turned=turned,
+                turned=again,
             )
             row: dict[str, object] = {"head": seed, "change": tissue, "percent": percent}
             row |= {"true": true, "long": together(first, second, config)}
@@ -261,6 +261,8 @@ def main() -> None:
     parser.add_argument("--percents", type=float, nargs="*", default=[0.5, 1, 2, 5])
     parser.add_argument("--long-only", action="store_true", help="leave out the ordinary path")
     options = parser.parse_args()
+    if not options.data and {"real", "unchanged"} & set(options.tables or ()):
+        parser.error("the tables `real` and `unchanged` need --data")
     config = SegmentConfig(tissues="three")
     for name in options.tables or (TABLES if options.data else ["synthetic"]):
         kept = []

@@ -210,7 +210,8 @@ class _State:
 
     def maximise(self, x: Floats, resp: Floats, mixing: Floats | None, csf_step: float) -> _State:
         """M-step: the mode of each parameter's posterior, one after the other."""
-        found = Moments.of(x, resp)
+        # What learns nothing is told of no sample; its ties alone say what it is.
+        found = Moments.of(x, resp * [c.learns for c in self.components])
         anchors = tied_anchors(found, self.components, self.anchors, self.covariances, csf_step)
         means = tied_means(found, self.components, self.shares @ anchors)
         scatter = found.scatter_about(means)

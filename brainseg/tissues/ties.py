@@ -103,10 +103,6 @@ def _everywhere(components: tuple[Component, ...]) -> NDArray[np.bool_]:
     return np.array([c.everywhere for c in components])
 
 
-def _learn(components: tuple[Component, ...]) -> NDArray[np.bool_]:
-    return np.array([c.learns for c in components])
-
-
 def tied_anchors(
     found: Moments,
     components: tuple[Component, ...],
@@ -140,9 +136,8 @@ def tied_means(found: Moments, components: tuple[Component, ...], expected: Floa
     """Means by component, drawn to their expected ones, shape (M, D)."""
     ties = np.where(_everywhere(components), _MEAN_TIE, _REGIONAL_MEAN_TIE)
     kappa = ties * found.n / len(INTENSITY)
-    size = np.where(_learn(components), found.size, 0)
-    means = size[:, None] * found.centres + kappa[:, None] * expected
-    means /= (size + kappa)[:, None]
+    means = found.size[:, None] * found.centres + kappa[:, None] * expected
+    means /= (found.size + kappa)[:, None]
     return means
 
 
@@ -170,9 +165,8 @@ def tied_covariances(
     """Covariances by component, drawn to their expected ones, shape (M, D, D)."""
     ties = np.where(_everywhere(components), _COVARIANCE_TIE, _REGIONAL_COVARIANCE_TIE)
     nu = ties * found.n / len(INTENSITY)
-    learn = _learn(components)
-    covariances = scatter * learn[:, None, None] + nu[:, None, None] * expected
-    covariances /= (found.size * learn + nu)[:, None, None]
+    covariances = scatter + nu[:, None, None] * expected
+    covariances /= (found.size + nu)[:, None, None]
     covariances += MIN_VARIANCE * np.eye(scatter.shape[-1])
     return covariances
 

@@ -178,10 +178,11 @@ def fit(values: Floats, prior: Floats, csf: tuple[Floats, Floats], *, seed: int 
     csf : tuple of ndarray, shapes (D,), (D, D)
         Mean and covariance of CSF, which the brain tells; they stay.
     """
-    tissue = np.repeat(np.arange(len(GAUSSIANS)), list(GAUSSIANS.values()))
+    names = list(GAUSSIANS)
+    tissue = np.repeat(np.arange(len(names)), list(GAUSSIANS.values()))
+    fluid, bone = (tissue == names.index(name) for name in ("csf", "bone"))
     away = values - csf[0]
     like = (away @ np.linalg.inv(csf[1]) * away).sum(axis=1) < LIKE_CSF**2
-    bone = tissue == list(GAUSSIANS).index("bone")
     teaching = np.where(like[:, None] & bone, BONE_FROM_CSF, 1.0)
     resp = np.zeros((len(values), len(tissue)))
     best = prior.argmax(axis=1)
@@ -196,7 +197,7 @@ def fit(values: Floats, prior: Floats, csf: tuple[Floats, Floats], *, seed: int 
     history = []
     for _ in range(STEPS):
         size, means, covariances = maximise(values, resp * teaching, min_variance=MIN_VARIANCE)
-        means[tissue == 0], covariances[tissue == 0] = csf
+        means[fluid], covariances[fluid] = csf
         shares = (size + 1e-9) / (np.bincount(tissue, size) + 1e-9)[tissue]
         found = Gaussians(tissue, shares, means, covariances)
         resp, log_prob = responsibilities(found.log_joint(values, prior))

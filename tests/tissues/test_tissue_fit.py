@@ -203,6 +203,23 @@ def test_white_matter_as_dark_as_cortex_stays_white_where_the_atlas_is_sure() ->
     assert min(scores(result, mask, truth)) > 0.9
 
 
+def test_dim_white_matter_does_not_learn_what_a_flair_shows_in_it() -> None:
+    data, mask, truth = small_brain(noise=0.03)
+    atlas = np.full((7, *data.shape), 0.002, np.float32)
+    for k in range(3):
+        atlas[k] += truth == k + 1
+    flair = np.array([0, 100, 500, 400], np.float32)[truth]
+    lesion = ndimage.binary_erosion(truth == 3, iterations=3)
+    lesion[data.shape[0] // 2 :] = False
+    flair[lesion] = np.random.default_rng(0).uniform(600, 700, np.count_nonzero(lesion))
+    data[lesion] *= MEANS[2] / MEANS[3]
+    flair += 20 * np.random.default_rng(1).standard_normal(flair.shape).astype(np.float32)
+    result = fit(data, mask, "six", {"FLAIR": flair}, spatial_prior=atlas[:, mask])
+    assert result.lesions is not None
+    bright = lesion & (flair > 600)
+    assert (result.lesions[bright[mask]] > 0.5).mean() > 0.9
+
+
 def test_six_needs_the_atlas() -> None:
     data, mask, _ = small_brain(size=24)
     with pytest.raises(UsageError, match="map of the head"):
