@@ -41,14 +41,6 @@ defacing tool set to zero has no variance, and the likelihood of its component w
 bound."""
 BRIGHTEST = 1.5
 """Intensity, in parts of the brain's brightest, beyond which all is alike: fat has up to 1.3."""
-LIKE_CSF = 1.5
-"""Distance from the mean of the brain's CSF, in its own standard deviations, within which a voxel
-could be CSF."""
-BONE_FROM_CSF = 0.3
-"""What a voxel that could be CSF teaches bone. At the base of the skull the map takes CSF for bone,
-and a Gaussian of bone that learns from it in full settles there: bone's Dice on colin27 is 0.62,
-and 0.72 as it is (`pipelines/evaluate_head.py`). A tenth gives 0.82 there, but marrow at the vertex
-of another head is as bright as CSF, and its skull opens (216 cm2 of holes instead of 11)."""
 FEWEST = 50
 """Voxels that tell the intensities of CSF at least: its inner ones, or else all."""
 _CHUNK = 1 << 16
@@ -66,8 +58,7 @@ class Gaussians:
         Its share of that tissue.
     means, covariances : ndarray, shapes (M, D), (M, D, D)
     history : tuple of float
-        Log-likelihood per voxel of the sample, by step; as bone learns less from what could be CSF,
-        a step may lose a little.
+        Log-likelihood per voxel of the sample, by step.
     """
 
     tissue: NDArray[np.intp]
@@ -180,10 +171,7 @@ def fit(values: Floats, prior: Floats, csf: tuple[Floats, Floats], *, seed: int 
     """
     names = list(GAUSSIANS)
     tissue = np.repeat(np.arange(len(names)), list(GAUSSIANS.values()))
-    fluid, bone = (tissue == names.index(name) for name in ("csf", "bone"))
-    away = values - csf[0]
-    like = (away @ np.linalg.inv(csf[1]) * away).sum(axis=1) < LIKE_CSF**2
-    teaching = np.where(like[:, None] & bone, BONE_FROM_CSF, 1.0)
+    fluid = tissue == names.index("csf")
     resp = np.zeros((len(values), len(tissue)))
     best = prior.argmax(axis=1)
     for t, count in enumerate(GAUSSIANS.values()):
@@ -196,7 +184,7 @@ def fit(values: Floats, prior: Floats, csf: tuple[Floats, Floats], *, seed: int 
         resp[at, np.flatnonzero(tissue == t)[nearest]] = 1
     history = []
     for _ in range(STEPS):
-        size, means, covariances = maximise(values, resp * teaching, min_variance=MIN_VARIANCE)
+        size, means, covariances = maximise(values, resp, min_variance=MIN_VARIANCE)
         means[fluid], covariances[fluid] = csf
         shares = (size + 1e-9) / (np.bincount(tissue, size) + 1e-9)[tissue]
         found = Gaussians(tissue, shares, means, covariances)
