@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from brainseg.core.masking import bounding_box, scatter
 from brainseg.core.parallel import each, parts
 from brainseg.core.volume import Array, BoolArray
-from brainseg.errors import DataError
 from brainseg.mixture import kmeans, log_gaussian, log_joint, maximise, responsibilities
 from brainseg.tissues.bias import DARKEST, scanner_zero
 from brainseg.tissues.model import Floats
@@ -41,8 +39,6 @@ defacing tool set to zero has no variance, and the likelihood of its component w
 bound."""
 BRIGHTEST = 1.5
 """Intensity, in parts of the brain's brightest, beyond which all is alike: fat has up to 1.3."""
-FEWEST = 50
-"""Voxels that tell the intensities of CSF at least: its inner ones, or else all."""
 _CHUNK = 1 << 16
 
 
@@ -83,7 +79,7 @@ class Gaussians:
 
 def fit_around(
     channels: Sequence[Array],
-    brain: NDArray[np.uint8],
+    mask: BoolArray,
     zooms: tuple[float, float, float],
     prior: Float32,
     *,
@@ -96,8 +92,8 @@ def fit_around(
     ----------
     channels : sequence of ndarray, shape (I, J, K)
         T1w scan and further contrasts on its grid.
-    brain : ndarray of uint8, shape (I, J, K)
-        GM (1), WM (2) and CSF (3); 0 outside the mask.
+    mask : ndarray of bool, shape (I, J, K)
+        The brain.
     zooms : tuple of float
         Voxel sizes in mm.
     prior : ndarray of float32, shape (6, I, J, K)
@@ -112,24 +108,15 @@ def fit_around(
     around : ndarray of float32, shape (4, I, J, K)
         Probability of CSF, bone, soft tissue and air; 0 inside the mask.
     gaussians : Gaussians
-
-    Raises
-    ------
-    DataError
-        When the brain has hardly any CSF.
     """
-    mask = brain > 0
     unsure = ~mask & (prior[-1] < SURELY)
     box = bounding_box(unsure, margin=1)
     inside = unsure[box]
-    images = [_scaled(c, mask) for c in channels]
-    values = np.stack([image[box][inside] for image in images], axis=1)
-    fluid = csf_of(np.stack([image[_pure(brain == CSF)] for image in images], axis=1))
+    values = np.stack([_scaled(c, mask)[box][inside] for c in channels], axis=1)
     weights = (prior[(slice(None), *box)][:, inside] + np.float32(FLOOR)).T
     weights /= weights.sum(axis=1, keepdims=True)
     step = max(1, len(values) // SAMPLES)
-    sample, expected = (x[::step].astype(np.float64) for x in (values, weights))
-    gaussians = fit(sample, expected, fluid)
+    gaussians = fit(values[::step].astype(np.float64), weights[::step].astype(np.float64))
 
     def weigh(rows: slice) -> Float32:
         return gaussians.evidence(*(x[rows].astype(np.float64) for x in (values, weights)))
@@ -145,20 +132,7 @@ def fit_around(
     return around, gaussians
 
 
-def csf_of(values: Floats | Float32) -> tuple[Floats, Floats]:
-    """Return mean (D,) and covariance (D, D) of CSF from voxels of it, shape (n, D).
-
-    Voxels that are twice as far from the median as a tenth of them (vessels, what is no CSF) are
-    left out.
-    """
-    low, middle, high = np.percentile(values, (10, 50, 90), axis=0)
-    near = (values >= 3 * middle - 2 * high) & (values <= 3 * middle - 2 * low)
-    some = values[near.all(axis=1)].astype(np.float64)
-    _, means, covariances = maximise(some, np.ones((len(some), 1)), min_variance=MIN_VARIANCE)
-    return means[0], covariances[0]
-
-
-def fit(values: Floats, prior: Floats, csf: tuple[Floats, Floats], *, seed: int = 0) -> Gaussians:
+def fit(values: Floats, prior: Floats, *, seed: int = 0) -> Gaussians:
     """Fit Gaussians by EM from a K-means start in each tissue, the map being the mixing weights.
 
     Parameters
@@ -166,12 +140,8 @@ def fit(values: Floats, prior: Floats, csf: tuple[Floats, Floats], *, seed: int 
     values : ndarray, shape (n, D)
     prior : ndarray, shape (n, T)
         Probability of each tissue of `GAUSSIANS`; rows sum to 1.
-    csf : tuple of ndarray, shapes (D,), (D, D)
-        Mean and covariance of CSF, which the brain tells; they stay.
     """
-    names = list(GAUSSIANS)
-    tissue = np.repeat(np.arange(len(names)), list(GAUSSIANS.values()))
-    fluid = tissue == names.index("csf")
+    tissue = np.repeat(np.arange(len(GAUSSIANS)), list(GAUSSIANS.values()))
     resp = np.zeros((len(values), len(tissue)))
     best = prior.argmax(axis=1)
     for t, count in enumerate(GAUSSIANS.values()):
@@ -185,25 +155,11 @@ def fit(values: Floats, prior: Floats, csf: tuple[Floats, Floats], *, seed: int 
     history = []
     for _ in range(STEPS):
         size, means, covariances = maximise(values, resp, min_variance=MIN_VARIANCE)
-        means[fluid], covariances[fluid] = csf
         shares = (size + 1e-9) / (np.bincount(tissue, size) + 1e-9)[tissue]
         found = Gaussians(tissue, shares, means, covariances)
         resp, log_prob = responsibilities(found.log_joint(values, prior))
         history.append(float(log_prob.mean()))
     return Gaussians(tissue, shares, means, covariances, tuple(history))
-
-
-def _pure(fluid: BoolArray) -> BoolArray:
-    """Return CSF without its borders, where voxels hold other tissue, too."""
-    inner: BoolArray = ndimage.binary_erosion(fluid)
-    if np.count_nonzero(inner) >= FEWEST:
-        return inner
-    if (count := np.count_nonzero(fluid)) < FEWEST:
-        raise DataError(
-            f"the brain of this scan has {count} voxels of CSF, and at least {FEWEST} are needed "
-            "to tell bone from CSF; look at the scan and its mask, or use `tissues` six or three"
-        )
-    return fluid
 
 
 def _scaled(data: Array, mask: BoolArray) -> Float32:

@@ -137,9 +137,9 @@ RANGES = (
           high="too coarse for the cortex"),
     Range("fwhm_avg", "The scan is smooth over {:.1f} mm", (-INF, 12.0),
           high="blurred, too coarse for the cortex"),
-    # With the table of the whole head only. Eight of twelve heads have holes of less than 5 cm2 in
-    # all; three have 7 to 11, where thin bone is missed; where the mask takes in the bone of the
-    # vertex (fs001) it is 261. There 20 % of the brain's surface touched bone, elsewhere 7 to 19 %.
+    # With the table of the whole head only. Seven of twelve heads have holes of less than 5 cm2 in
+    # all; four have 6 to 13, where thin bone is missed; where the mask takes in the bone of the
+    # vertex (fs001) it is 264. There 20 % of the brain's surface touched bone, elsewhere 7 to 19 %.
     # Limits of the volume are those of adults.
     Range("skull_open_cm2", "The skull has holes of {:.1f} cm² above its base", (-INF, 5.0),
           high="was bone called something else, or removed?"),
