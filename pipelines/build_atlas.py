@@ -180,7 +180,7 @@ def groupwise_warp(heads: list[np.ndarray], matrices: list[np.ndarray], mean: At
                 start = enlarge(start, (3, *SHAPE))
             field = demons(
                 target, smooth(reduced(channels(maps), merge), blur), field=start,
-                iterations=iterations, fluid=1.0, elastic=elastic,
+                iterations=iterations, elastic=elastic,
             )  # fmt: skip
             fields[i] = field
             full = field if merge == 1 else enlarge(field, (3, *SHAPE))

@@ -49,11 +49,13 @@ def extract(volume: Volume, *, threads: int = 1) -> Extraction:
         When the network sees no brain.
     """
     atlas = load_atlas()
-    # Neither gains much from a second thread, so they share two. One BLAS thread for both: its
-    # number is the process', and decides how sums are split.
+    # Side by side, as neither keeps two threads busy. One BLAS thread for both: its number is the
+    # process', and decides how sums are split.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(threads, 2)) as pool:
         seen = pool.submit(network.probability, volume)
-        placed = pool.submit(register_atlas, volume.data, atlas, zooms=volume.zooms)
+        placed = pool.submit(
+            register_atlas, volume.data, atlas, zooms=volume.zooms, threads=threads
+        )
         ours, found = seen.result(), placed.result()
     carried = carry_brain(found, atlas, shape=volume.shape, zooms=volume.zooms, threads=threads)
     agreement = dice(ours > LEVEL, carried > LEVEL)

@@ -35,7 +35,7 @@ def extract(volume: Volume, *, threads: int = 1) -> Extraction:
         When the atlas finds no brain in the field of view.
     """
     atlas = load_atlas()
-    found = register_atlas(volume.data, atlas, zooms=volume.zooms)
+    found = register_atlas(volume.data, atlas, zooms=volume.zooms, threads=threads)
     whole = carry_brain(found, atlas, shape=volume.shape, zooms=volume.zooms, threads=threads)
     if not (whole > 0.5).any():
         raise DataError("the atlas finds no brain in this scan")

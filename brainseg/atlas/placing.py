@@ -77,7 +77,7 @@ def place_atlas(
     Ashburner & Friston, NeuroImage 2005, doi:10.1016/j.neuroimage.2005.02.018.
     """
     atlas = load_atlas() if atlas is None else atlas
-    first = register_atlas(volume.data, atlas, zooms=volume.zooms, brain=mask)
+    first = register_atlas(volume.data, atlas, zooms=volume.zooms, brain=mask, threads=threads)
     field = _refine(volume, mask, atlas, first, threads)
     refined = Registration(first.matrix, field, first.intensities, first.explained)
     if _agreement(refined, atlas, volume, mask, threads) < LEAST_PLACED_DICE:
@@ -124,7 +124,7 @@ def _refine(
         bent = np.stack(each(functools.partial(pull, field=field), maps, threads))
         posteriors = _posteriors(level, inside, bent)
         fixed, moving = (
-            smooth(np.stack([m[list(c)].sum(axis=0) for c in CHANNELS]), blur)
+            smooth(np.stack([m[list(c)].sum(axis=0) for c in CHANNELS]), blur, threads)
             for m in (posteriors, maps)
         )
         field = demons(
@@ -132,8 +132,8 @@ def _refine(
             moving,
             field=field,
             iterations=iterations,
-            fluid=1.0,
             elastic=1.0,
+            threads=threads,
         )
     return on_whole_grid(field, box, atlas)
 

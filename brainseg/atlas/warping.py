@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg.core.parallel import parts
+from brainseg.core.parallel import each, parts
 from brainseg.core.volume import Array, FloatArray
 
 SLAB_VOXELS = 1 << 16
 """Voxels of a part of the work: its arrays stay near the processor."""
+FLUID = 1.0
+"""Sigma in voxels by which each step of the demons is smoothed."""
 
 
 def pull(image: FloatArray, field: FloatArray) -> NDArray[np.float32]:
@@ -31,15 +33,15 @@ def demons(
     *,
     field: FloatArray | None,
     iterations: int,
-    fluid: float,
     elastic: float,
     weight: FloatArray | None = None,
+    threads: int = 1,
 ) -> NDArray[np.float32]:
     """Multi-channel demons with symmetric forces: bend `moving` until it looks like `fixed`.
 
     Each iteration adds to the field the force ``d g / (|g|^2 + d^2)``, d being the difference of
-    the channels and g the mean of both gradients, limited to half a voxel, smoothed (`fluid`,
-    sigma in voxels), and smooths the whole field (`elastic`).
+    the channels and g the mean of both gradients, limited to half a voxel, smoothed by
+    `FLUID`, and smooths the whole field by `elastic`.
 
     Parameters
     ----------
@@ -47,8 +49,12 @@ def demons(
         Channels of comparable scale, about 0..1.
     field : ndarray, shape (3, I, J, K), or None
         Displacement to start from, in voxels.
+    elastic : float
+        Sigma in voxels.
     weight : ndarray, shape (I, J, K), optional
         0..1: where the difference counts.
+    threads : int
+        The result does not depend on it.
 
     References
     ----------
@@ -83,10 +89,9 @@ def demons(
 
     slabs = parts(shape[0], max(2, SLAB_VOXELS // (shape[1] * shape[2])))
     for _ in range(iterations):
-        for slab in slabs:
-            force(slab)
+        each(force, slabs, threads)
         # the step is at most half a voxel: |d| |g| / (g^2 + d^2) <= 1/2
-        now = smooth(now + smooth(push, fluid), elastic)
+        now = smooth(now + smooth(push, FLUID, threads), elastic, threads)
     return now
 
 
@@ -130,7 +135,7 @@ def sample(maps: FloatArray, index: FloatArray) -> NDArray[np.float32]:
     return out
 
 
-def smooth(maps: FloatArray, sigma: float) -> NDArray[np.float32]:
+def smooth(maps: FloatArray, sigma: float, threads: int = 1) -> NDArray[np.float32]:
     """Gaussian smoothing of each map of a stack, sigma in voxels; 0 leaves them as they are.
 
     One product with a banded matrix an axis: on grids of some 100 voxels a side that takes a
@@ -146,7 +151,7 @@ def smooth(maps: FloatArray, sigma: float) -> NDArray[np.float32]:
         x = first @ np.asarray(channel, np.float32).reshape(n, -1)
         return (second @ x.reshape(channel.shape)) @ third.T
 
-    return np.stack([blur(channel) for channel in maps])
+    return np.stack(each(blur, maps, threads))
 
 
 @functools.lru_cache(maxsize=32)
