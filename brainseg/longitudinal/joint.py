@@ -102,8 +102,9 @@ def fit_sessions(
 ) -> JointFit:
     """Fit one mixture to the voxels of all sessions together, and decide each session by it.
 
-    Class parameters are shared; each session has a gain and an offset of its own by contrast,
-    found in turns with the mixture from the pure tissues' intensities. Bias fields that differ
+    Class parameters are shared; each session has a gain, an offset and a noise of its own by
+    contrast, found in turns with the mixture from the pure tissues' intensities: what is known of
+    a visit less surely must not pass for less tissue. Bias fields that differ
     between sessions are to be removed before (`brainseg.longitudinal.matching`); the one that is
     left is shared. Lesion candidates are looked for in all sessions together.
 
@@ -127,9 +128,10 @@ def fit_sessions(
     """
     scans = _prepare(sessions, mask, len(options.table))
     learnt = _learn(scans, zooms, atlas, options)
-    first, model = scans[0], learnt.model
+    first, model, levels = scans[0], learnt.model, learnt.levels
+    models = [model.noisier(extra) for extra in levels.noise]
     fields = [field.on_grid() for field in learnt.fields]
-    for scan, gains, offsets in zip(scans, learnt.gains, learnt.offsets, strict=True):
+    for scan, gains, offsets in zip(scans, levels.gains, levels.offsets, strict=True):
         for channel, gain, offset in zip(scan.channels, gains, offsets, strict=True):
             channel *= np.float32(gain)
             channel += np.float32(offset)
@@ -140,15 +142,13 @@ def fit_sessions(
     sick: list[NDArray[np.float32] | None] = [None] * len(scans)
     if learnt.lesions is not None:
         maps = [
-            unexplained(scan, model, learnt.lesions, neighbours, atlas, options.threads)
-            for scan in scans
+            unexplained(scan, own, learnt.lesions, neighbours, atlas, options.threads)
+            for scan, own in zip(scans, models, strict=True)
         ]
         sick = [found[first.inside] for found in in_common(maps, zooms)]
     voxels = tuple(
-        decide(
-            scan, model, neighbours=neighbours, atlas=atlas, lesions=ill, threads=options.threads
-        )
-        for scan, ill in zip(scans, sick, strict=True)
+        decide(scan, own, neighbours=neighbours, atlas=atlas, lesions=ill, threads=options.threads)
+        for scan, own, ill in zip(scans, models, sick, strict=True)
     )
     if options.table.regional and atlas is not None:
         voxels = tuple(
@@ -157,11 +157,28 @@ def fit_sessions(
     return JointFit(
         voxels=voxels,
         log_field=first.on_grid(fields[0], mask.shape) if fields else None,
-        gains=learnt.gains,
-        offsets=learnt.offsets,
+        gains=levels.gains,
+        offsets=levels.offsets,
         model=model,
         found=learnt.found,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Levels:
+    """How the intensities of each session differ from those of all, each of shape (S, D).
+
+    Attributes
+    ----------
+    gains, offsets : ndarray
+        As of `JointFit`.
+    noise : ndarray
+        Variance of a session's noise over the mean of all sessions.
+    """
+
+    gains: Floats
+    offsets: Floats
+    noise: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +188,7 @@ class _Learnt:
     model: Model
     found: em.Fitted
     fields: list[LogField]
-    gains: Floats
-    offsets: Floats
+    levels: _Levels
     lesions: LesionModel | None
 
 
@@ -195,9 +211,9 @@ def _learn(
     values = np.stack(
         [np.stack([c[at] for c in s.channels], axis=1).astype(np.float64) for s in scans]
     )
-    gains, offsets = np.ones((count, d)), np.zeros((count, d))
+    levels = _Levels(np.ones((count, d)), np.zeros((count, d)), np.zeros((count, d)))
     for left in reversed(range(_ROUNDS)):
-        matched = gains[:, None] * values + offsets[:, None]
+        matched = levels.gains[:, None] * values + levels.offsets[:, None]
         fields = []
         if options.bias:
             fields = [LogField(first.inside.shape, zooms, everywhere) for _ in range(d)]
@@ -207,6 +223,7 @@ def _learn(
             atlas=None if seen is None else np.tile(seen, (1, count)),
             fields=fields,
             lesions=lesions,
+            noise=levels.noise,
         )
         model = named_model(found, components, options.table)
         if left:
@@ -215,8 +232,8 @@ def _learn(
             for channel, field in enumerate(fields):
                 bias[:, channel] = np.exp(field.at_samples()[:n])
             known = _Known(model, lesions, places, bias)
-            gains, offsets = _match(values, known, (gains, offsets))
-    return _Learnt(model, found, fields, gains, offsets, lesions)
+            levels = _match(values, known, levels)
+    return _Learnt(model, found, fields, levels, lesions)
 
 
 def _prepare(sessions: Sequence[Channels], mask: BoolArray, needed: int) -> list[Scan]:
@@ -263,9 +280,9 @@ class _Known:
     places: NDArray[np.float32] | None
     bias: Floats
 
-    def pure(self, values: Floats) -> Floats:
+    def pure(self, values: Floats, noise: Floats) -> Floats:
         """Probability of pure CSF, grey and white matter at the samples, shape (n, 3)."""
-        model = self.model
+        model = self.model.noisier(noise)
         joint = model.log_joint(values, self.places)
         if self.lesions is not None:
             mixing = log_mixing(model.weights, self.places)
@@ -275,35 +292,46 @@ class _Known:
         return out
 
 
-def _match(values: Floats, known: _Known, start: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """Find each session's gains and offsets, so that its pure tissues are as bright as all's.
+def _match(values: Floats, known: _Known, start: _Levels) -> _Levels:
+    """Match each session, so that its pure tissues are as bright as all's, and tell its noise.
 
     Parameters
     ----------
     values : ndarray, shape (S, n, D)
     known : _Known
-    start : tuple of ndarray, shape (S, D)
-        Gains and offsets to begin with.
+    start : _Levels
+        To begin with.
     """
     pure = list(anchors_of(known.model.components))
     variances = np.diagonal(known.model.covariances[pure], axis1=1, axis2=2)
-    gains, offsets = (np.array(x) for x in start)
+    gains, offsets, noise = start.gains.copy(), start.offsets.copy(), start.noise.copy()
     for _ in range(_MATCHING_STEPS):
         seen = (gains[:, None] * values + offsets[:, None]) / known.bias
         # All sessions show one place: a voxel counts for a tissue as far as all of them say so,
         # or what is bright by chance in one session would be called white matter there alone.
-        shares = [known.pure(x) for x in seen]
+        shares = [known.pure(x, extra) for x, extra in zip(seen, noise, strict=True)]
         share = np.prod(shares, axis=0) ** (1 / len(shares))
         size = share.sum(axis=0) + 1e-9
         for channel in range(values.shape[2]):
             centres = np.stack([x[:, channel] @ share / size for x in seen])
             target = centres.mean(axis=0)
             weight = size / variances[:, channel]
+            found = np.array([
+                _solid_variance(x[:, channel], share, centre)
+                for x, centre in zip(seen, centres, strict=True)
+            ])  # fmt: skip
+            noise[:, channel] = found - found.mean()
             for s, centre in enumerate(centres):
                 gain, offset = _line(centre, target, weight)
                 gains[s, channel] *= gain
                 offsets[s, channel] = gain * offsets[s, channel] + offset
-    return gains, offsets
+    return _Levels(gains, offsets, noise)
+
+
+def _solid_variance(x: Floats, share: Floats, centres: Floats) -> float:
+    """Variance of pure grey and white matter about their centres; CSF flows, and is not asked."""
+    solid = share[:, 1:]
+    return float(((x[:, None] - centres[1:]) ** 2 * solid).sum() / (solid.sum() + 1e-9))
 
 
 def _line(x: Floats, y: Floats, weight: Floats) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brainseg.mixture import log_gaussian, log_joint, responsibilities
 from brainseg.tissues.bias import LogField
 from brainseg.tissues.lesions import LEARNING_RARE, LesionModel
-from brainseg.tissues.model import NEVER, Component, Floats, log_mixing, place
+from brainseg.tissues.model import NEVER, Component, Floats, log_mixing, noisier, place
 from brainseg.tissues.start import first_anchors
 from brainseg.tissues.ties import (
     CSF_STEP,
@@ -52,6 +52,7 @@ def fit(
     fields: Sequence[LogField] = (),
     lesions: LesionModel | None = None,
     allowed: NDArray[np.bool_] | None = None,
+    noise: Floats | None = None,
 ) -> Fitted:
     """Estimate components and bias fields together by MAP-EM.
 
@@ -74,11 +75,15 @@ def fit(
         With a FLAIR scan: what no tissue explains there teaches nothing about tissues.
     allowed : ndarray of bool, shape (n, M), optional
         Components that each sample may come from; the user knows the tissue of some.
+    noise : ndarray, shape (S, D), optional
+        The samples are those of S scans, one after the other and equally many of each; so much more
+        variance of noise has each than all together. The sum over the scans is 0, so covariances
+        are estimated as of one scan.
     """
     places = None if atlas is None else place(components, atlas)
     unmixing = None if atlas is None else Unmixing.of(atlas)
     start = _State.of(_corrected(values, fields), components, places)
-    evidence = _Evidence(places, unmixing, lesions, allowed)
+    evidence = _Evidence(places, unmixing, lesions, allowed, noise)
     found, state = _climb(values, start, evidence, fields, _STEPS)
     weak = [field for field in fields if field.is_weak]
     if not weak:
@@ -96,17 +101,28 @@ class _Evidence:
     unmixing: Unmixing | None
     lesions: LesionModel | None
     allowed: NDArray[np.bool_] | None
+    noise: Floats | None
 
     def joint(self, values: Floats, state: _State, mixing: Floats) -> Floats:
         """Log joint density of values and components, and of what no tissue explains, if any."""
-        joint = log_joint(log_gaussian(values, state.means, state.covariances), mixing)
+        if self.noise is None:
+            joint = self._of_scan(values, mixing, state.means, state.covariances)
+        else:
+            scans = np.split(values, len(self.noise))
+            local = [mixing] * len(scans) if mixing.ndim == 1 else np.split(mixing, len(scans))
+            joint = np.concatenate([
+                self._of_scan(x, m, state.means, noisier(state.covariances, extra))
+                for x, m, extra in zip(scans, local, self.noise, strict=True)
+            ])  # fmt: skip
         if self.allowed is not None:
-            joint = np.where(self.allowed, joint, NEVER)
+            joint[:, : len(state.means)][~self.allowed] = NEVER
+        return joint
+
+    def _of_scan(self, values: Floats, mixing: Floats, means: Floats, covs: Floats) -> Floats:
+        joint = log_joint(log_gaussian(values, means, covs), mixing)
         if self.lesions is None:
             return joint
-        other = self.lesions.log_joint(
-            values, mixing, state.means, state.covariances, rare=LEARNING_RARE
-        )
+        other = self.lesions.log_joint(values, mixing, means, covs, rare=LEARNING_RARE)
         return np.column_stack([joint, other])
 
     def csf_step(self, values: Floats) -> float:

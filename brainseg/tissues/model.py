@@ -18,6 +18,9 @@ CSF, GREY, WHITE = 0, 1, 2
 NEVER = -1e4
 """Log joint density of a component that a voxel cannot come from."""
 _T = 1 / 3
+# Share of a variance that less noise leaves: the rest of it is anatomy. Of two scans, one with
+# twice the noise of the other, the better one has two fifths of their mean variance.
+_LEAST_VARIANCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -230,10 +233,29 @@ class Model:
     groups: tuple[int, ...]
     components: tuple[Component, ...] = ()
 
+    def noisier(self, extra: Floats) -> Model:
+        """Return the model of a scan whose noise has so much more variance by channel, (D,)."""
+        return replace(self, covariances=noisier(self.covariances, extra))
+
     def log_joint(self, values: Floats, places: NDArray[np.float32] | None) -> Floats:
         """Log joint density of values (n, D) and components, shape (n, M)."""
         density = log_gaussian(values, self.means, self.covariances)
         return log_joint(density, log_mixing(self.weights, places))
+
+
+def noisier(covariances: Floats, extra: Floats) -> Floats:
+    """Add variance of noise to every component.
+
+    Parameters
+    ----------
+    covariances : ndarray, shape (M, D, D)
+    extra : ndarray, shape (D,)
+        May be negative; `_LEAST_VARIANCE` of each variance stays. Correlations stay, too.
+    """
+    before = np.diagonal(covariances, axis1=1, axis2=2)
+    scale = np.sqrt(np.maximum(before + extra, _LEAST_VARIANCE * before) / before)
+    out: Floats = covariances * scale[:, :, None] * scale[:, None, :]
+    return out
 
 
 def log_mixing(weights: Floats, places: NDArray[np.float32] | None) -> Floats:
