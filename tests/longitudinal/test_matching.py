@@ -105,8 +105,9 @@ def test_fine_shades_of_one_session_are_found() -> None:
     first, second = local_fields([one, other * np.exp(true)], mask, ZOOMS)
     deep = ndimage.binary_erosion(mask, iterations=4)
     left = (second - first - true)[deep]
-    # a Gaussian of 6 mm leaves a fifth of such a wave; noise and edges as much again
-    assert left.std() < 0.4 * true[deep].std()
+    # A Gaussian of 6 mm leaves a fifth of such a wave, and twice a twentieth; noise and edges add
+    # to it.
+    assert left.std() < 0.2 * true[deep].std()
 
 
 def test_atrophy_is_no_fine_shade() -> None:
