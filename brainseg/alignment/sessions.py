@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainseg.alignment.rigid import Matrix, exponential, logarithm, middle_poses
+from brainseg.core.masking import bounding_box, widened
 from brainseg.core.parallel import one_itk_thread
 from brainseg.core.volume import BoolArray, Volume
 
@@ -115,7 +116,7 @@ class _View:
 
 
 def _coarse(session: Session, step: float) -> _View:
-    volume, mask = session.volume, session.mask
+    volume, mask = _around_brain(session, MARGIN_MM + 3 * step)
     world = volume.affine[:3, :3] @ np.argwhere(mask).T + volume.affine[:3, 3:]
     low = world.min(axis=1) - MARGIN_MM
     shape = np.ceil((world.max(axis=1) + MARGIN_MM - low) / step).astype(int) + 1
@@ -140,6 +141,15 @@ def _coarse(session: Session, step: float) -> _View:
         _image(rim.astype(np.uint8), low, step),
         world.mean(axis=1),
     )
+
+
+def _around_brain(session: Session, margin: float) -> tuple[Volume, BoolArray]:
+    """Cut out the brain with so many mm around it: of a whole head that is a third."""
+    volume, mask = session.volume, session.mask
+    box = widened(bounding_box(mask), volume, (margin,) * 6)
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    return Volume(volume.data[box], affine), mask[box]
 
 
 def _image(data: NDArray[Any], low: NDArray[np.float64], step: float) -> Any:

@@ -16,6 +16,7 @@ from brainseg.longitudinal.matching import (
     local_fields,
     matched_gains,
     robust_mean,
+    slice_axis,
     slice_gains,
 )
 
@@ -41,21 +42,38 @@ def level(
         Brain of all sessions.
     """
     factors, out = _smooth_factors(aligned, space.zooms, mask)
-    mean = np.where(mask, robust_mean(out), np.float32(0))
-    again = []
-    for i, visit in enumerate(visits):
-        model, inside = space.carry_back(i, visit.volume, [mean * factors[i], mask])
-        gains = slice_gains(visit.volume.data, model, inside > 0.99, visit.volume.zooms)
-        if gains is None:
-            again.append(aligned[i])
-        else:
-            again.append(space.bring(i, visit.volume.with_data(visit.volume.data / gains)))
-    if any(one is not other for one, other in zip(again, aligned, strict=True)):
+    if any(slice_axis(visit.volume.zooms) is not None for visit in visits):
+        again = _without_slice_gains(visits, aligned, space, mask, (factors, out))
         out = _smooth_factors(again, space.zooms, mask)[1]
     shades = local_fields(out, mask, space.zooms)
     for session, shade in zip(out, shades, strict=True):
         session /= np.exp(shade)
     return out
+
+
+def _without_slice_gains(
+    visits: Sequence[Session],
+    aligned: Sequence[NDArray[np.float32]],
+    space: MidSpace,
+    mask: BoolArray,
+    smooth: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]],
+) -> list[NDArray[np.float32]]:
+    """Bring the sessions that were measured in slices anew, without the gains of these.
+
+    `smooth` is what `_smooth_factors` returned.
+    """
+    factors, out = smooth
+    mean = np.where(mask, robust_mean(out), np.float32(0))
+    again = []
+    for i, visit in enumerate(visits):
+        axis = slice_axis(visit.volume.zooms)
+        if axis is None:
+            again.append(aligned[i])
+            continue
+        model, inside = space.carry_back(i, visit.volume, [mean * factors[i], mask])
+        gains = slice_gains(visit.volume.data, model, inside > 0.99, axis)
+        again.append(space.bring(i, visit.volume.with_data(visit.volume.data / gains)))
+    return again
 
 
 def level_contrast(

@@ -136,7 +136,8 @@ def local_fields(
     shades. They are seen in the interior of grey and white matter, where the intensity says nothing
     about volumes: the ratio to the mean is averaged over neighbours there, robustly, and edges,
     where tissue may have changed, are not asked. What the average leaves is averaged once more and
-    added, for an average flattens what it follows (twicing: Tukey, Exploratory Data Analysis, 1977).
+    added, for an average flattens what it follows (Tukey's twicing, Exploratory Data Analysis,
+    1977).
 
     Parameters, returned logarithms and reference are as of `differential_fields`, whose fields are
     to be removed before.
@@ -178,15 +179,25 @@ def _local_log_ratio(
         weighted[pure] = weights[pure] * ratio
         field = ndimage.gaussian_filter(weighted, sigma) / around
     weighted[pure] = weights[pure] * (ratio - field[pure])
-    return field + ndimage.gaussian_filter(weighted, sigma) / around
+    field += ndimage.gaussian_filter(weighted, sigma) / around
+    return field
+
+
+def slice_axis(zooms: tuple[float, float, float]) -> int | None:
+    """Return across which axis a scan was measured slice by slice.
+
+    None for voxels (sides in mm) that are nearly cubes, which a scanner measures all together.
+    """
+    axis = int(np.argmax(zooms))
+    return axis if zooms[axis] >= SLICES * sorted(zooms)[1] else None
 
 
 def slice_gains(
     session: NDArray[np.float32],
     model: NDArray[np.float32],
     mask: BoolArray,
-    zooms: tuple[float, float, float],
-) -> NDArray[np.float32] | None:
+    axis: int,
+) -> NDArray[np.float32]:
     """Estimate the gain of each slice of a session that was measured slice by slice.
 
     Neighbouring slices, measured one after the other, saturate each other's signal; how much
@@ -199,18 +210,14 @@ def slice_gains(
     model : ndarray of float32, shape (I, J, K)
         What it is expected to show there, smooth fields included; 0 outside the mask.
     mask : ndarray of bool, shape (I, J, K)
-    zooms : tuple of float
-        Voxel sizes in mm.
+    axis : int
+        From `slice_axis`.
 
     Returns
     -------
-    ndarray of float32, shape (I, J, K) broadcast along two axes, or None
-        The factor of each slice, 1 where a slice shows too little brain; None for voxels that are
-        nearly cubes, which a scanner measures all together.
+    ndarray of float32, shape (I, J, K) broadcast along two axes
+        The factor of each slice, 1 where a slice shows too little brain.
     """
-    axis = int(np.argmax(zooms))
-    if zooms[axis] < SLICES * sorted(zooms)[1]:
-        return None
     level = float(np.median(model[mask]))
     solid = mask & (model > _FLUID * level) & (session > 0.05 * level)
     gains = np.ones(session.shape[axis], np.float32)

@@ -13,6 +13,7 @@ from brainseg.longitudinal.matching import (
     local_fields,
     matched_gains,
     mean_image,
+    slice_axis,
     slice_gains,
     spread,
 )
@@ -76,16 +77,15 @@ def test_gains_of_slices_are_found() -> None:
     (one, model), mask = twins()
     true = np.ones(one.shape[2], np.float32)
     true[1::2] = 0.93
-    found = slice_gains(one * true, np.where(mask, model, 0), mask, (1.0, 1.0, 3.0))
-    assert found is not None
+    found = slice_gains(one * true, np.where(mask, model, 0), mask, axis=2)
     assert found.shape == (1, 1, one.shape[2])
     # slices with brain enough: medians of 500 ratios with 4 % of noise, three deviations
     assert np.abs(found.ravel()[8:-8] - true[8:-8]).max() < 0.01
 
 
 def test_cubes_are_not_measured_in_slices() -> None:
-    (one, model), mask = twins()
-    assert slice_gains(one, model, mask, (1.0, 1.0, 1.4)) is None
+    assert slice_axis((1.0, 1.0, 1.4)) is None
+    assert slice_axis((1.0, 3.0, 1.0)) == 1
 
 
 def test_voxels_are_spread_over_odd_and_even_slices() -> None:
