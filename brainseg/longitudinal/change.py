@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-REPEATABILITY = MappingProxyType({"CSF": 1.47, "GM": 1.89, "WM": 1.50, "brain": 0.27})
+REPEATABILITY = MappingProxyType({"CSF": 1.64, "GM": 1.52, "WM": 1.04, "brain": 0.29})
 """Root mean square of the change in per cent between the visits of three people who hardly changed
 (`pipelines/evaluate_longitudinal.py`): two scans of 1 mm within 90 days, and two pairs of clinical
 scans with slices of 3 mm, one of them on two grids and with a contrast agent at one visit. What
-changed in truth is in it, so it is rather too large; three pairs say it to two fifths."""
+changed in truth is in it, so it is rather too large; two constants of
+`brainseg.longitudinal.matching` were chosen on the same pairs, which makes it rather too small.
+Three pairs say it to two fifths."""
 
 # Two visits closer than this say nothing of a rate (years; a fortnight).
 LEAST_YEARS = 0.04

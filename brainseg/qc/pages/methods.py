@@ -69,8 +69,8 @@ def _over_time(record: Mapping[str, Any]) -> str:
         f"({LEWIS}). The brain mask, which all share, came from their mean and "
         f"{_route(record)}. {_contrasts_over_time(record)}{_bias(record)} "
         f"{_mixture(record)} Classes were shared by all scans; "
-        f"each scan had a gain and an offset of its own. {_fit(record)}; it {_ended(record)}."
-        f"{_neighbours(record)} {_labels(options['seed'])}"
+        f"each scan had a gain, an offset and a noise of its own. {_fit(record)}; "
+        f"it {_ended(record)}.{_neighbours(record)} {_labels(options['seed'])}"
     )
 
 

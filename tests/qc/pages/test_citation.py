@@ -65,6 +65,7 @@ def test_visits_of_a_person_are_told_as_they_were_done(base: dict) -> None:
     text = methods.paragraph(PERSON)
     assert text.startswith("2 T1-weighted scans of one person were segmented together with")
     assert "cerebellum" in text
+    assert "each scan had a gain, an offset and a noise of its own" in text
     assert "registered head atlas, pooled" in text
     assert text.endswith("Random seed 3.")
     bibtex = citation.texts([PERSON])[1]
