@@ -111,7 +111,7 @@ def segment_head(
             f"than {LEAST_BONE_ML:g}; was it removed, or cut off? Use `tissues` six or three"
         )
     around, gaussians = fit_around(
-        [s.data for s in scans], brain > 0, scan.zooms, prior, smooth=smooth, threads=threads
+        [s.data for s in scans], brain, scan.zooms, prior, smooth=smooth, threads=threads
     )
     return assemble(brain, around, gaussians, expected=bone, zooms=scan.zooms)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from brainseg.core.masking import bounding_box, scatter
 from brainseg.core.parallel import each, parts
@@ -39,6 +40,8 @@ defacing tool set to zero has no variance, and the likelihood of its component w
 bound."""
 BRIGHTEST = 1.5
 """Intensity, in parts of the brain's brightest, beyond which all is alike: fat has up to 1.3."""
+FEWEST = 1000
+"""Voxels of CSF in the brain that its Gaussian is learnt from at least."""
 _CHUNK = 1 << 16
 
 
@@ -79,7 +82,7 @@ class Gaussians:
 
 def fit_around(
     channels: Sequence[Array],
-    mask: BoolArray,
+    brain: NDArray[np.uint8],
     zooms: tuple[float, float, float],
     prior: Float32,
     *,
@@ -92,8 +95,9 @@ def fit_around(
     ----------
     channels : sequence of ndarray, shape (I, J, K)
         T1w scan and further contrasts on its grid.
-    mask : ndarray of bool, shape (I, J, K)
-        The brain.
+    brain : ndarray of uint8, shape (I, J, K)
+        GM (1), WM (2) and CSF (3); 0 outside the mask. Of several channels the CSF in it tells the
+        Gaussian of the CSF around it: left to itself that is as wide as bone and muscle together.
     zooms : tuple of float
         Voxel sizes in mm.
     prior : ndarray of float32, shape (6, I, J, K)
@@ -109,14 +113,18 @@ def fit_around(
         Probability of CSF, bone, soft tissue and air; 0 inside the mask.
     gaussians : Gaussians
     """
+    mask = brain > 0
     unsure = ~mask & (prior[-1] < SURELY)
     box = bounding_box(unsure, margin=1)
     inside = unsure[box]
-    values = np.stack([_scaled(c, mask)[box][inside] for c in channels], axis=1)
+    images = [_scaled(c, mask) for c in channels]
+    values = np.stack([image[box][inside] for image in images], axis=1)
+    csf = _csf_of(images, brain == CSF) if len(images) > 1 else None
     weights = (prior[(slice(None), *box)][:, inside] + np.float32(FLOOR)).T
     weights /= weights.sum(axis=1, keepdims=True)
     step = max(1, len(values) // SAMPLES)
-    gaussians = fit(values[::step].astype(np.float64), weights[::step].astype(np.float64))
+    sample, expected = (x[::step].astype(np.float64) for x in (values, weights))
+    gaussians = fit(sample, expected, csf=csf)
 
     def weigh(rows: slice) -> Float32:
         return gaussians.evidence(*(x[rows].astype(np.float64) for x in (values, weights)))
@@ -132,7 +140,13 @@ def fit_around(
     return around, gaussians
 
 
-def fit(values: Floats, prior: Floats, *, seed: int = 0) -> Gaussians:
+def fit(
+    values: Floats,
+    prior: Floats,
+    *,
+    csf: tuple[Floats, Floats] | None = None,
+    seed: int = 0,
+) -> Gaussians:
     """Fit Gaussians by EM from a K-means start in each tissue, the map being the mixing weights.
 
     Parameters
@@ -140,6 +154,8 @@ def fit(values: Floats, prior: Floats, *, seed: int = 0) -> Gaussians:
     values : ndarray, shape (n, D)
     prior : ndarray, shape (n, T)
         Probability of each tissue of `GAUSSIANS`; rows sum to 1.
+    csf : tuple of ndarray, shapes (D,), (D, D), optional
+        Mean and covariance of CSF where they are known; they stay.
     """
     tissue = np.repeat(np.arange(len(GAUSSIANS)), list(GAUSSIANS.values()))
     resp = np.zeros((len(values), len(tissue)))
@@ -155,11 +171,30 @@ def fit(values: Floats, prior: Floats, *, seed: int = 0) -> Gaussians:
     history = []
     for _ in range(STEPS):
         size, means, covariances = maximise(values, resp, min_variance=MIN_VARIANCE)
+        if csf is not None:
+            means[0], covariances[0] = csf
         shares = (size + 1e-9) / (np.bincount(tissue, size) + 1e-9)[tissue]
         found = Gaussians(tissue, shares, means, covariances)
         resp, log_prob = responsibilities(found.log_joint(values, prior))
         history.append(float(log_prob.mean()))
     return Gaussians(tissue, shares, means, covariances, tuple(history))
+
+
+def _csf_of(images: Sequence[Float32], fluid: BoolArray) -> tuple[Floats, Floats] | None:
+    """Return mean (D,) and covariance (D, D) of CSF away from its borders; None for too little.
+
+    Voxels that are twice as far from the median as a tenth of them (vessels, what is no CSF) are
+    left out.
+    """
+    inner = ndimage.binary_erosion(fluid)
+    if np.count_nonzero(inner) < FEWEST:
+        return None
+    values = np.stack([image[inner] for image in images], axis=1).astype(np.float64)
+    low, middle, high = np.percentile(values, (10, 50, 90), axis=0)
+    near = (values >= 3 * middle - 2 * high) & (values <= 3 * middle - 2 * low)
+    some = values[near.all(axis=1)]
+    _, means, covariances = maximise(some, np.ones((len(some), 1)), min_variance=MIN_VARIANCE)
+    return means[0], covariances[0]
 
 
 def _scaled(data: Array, mask: BoolArray) -> Float32:

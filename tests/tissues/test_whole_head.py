@@ -129,7 +129,7 @@ def test_intensity_decides_where_the_map_is_blurred(contrasts: int) -> None:
         here = (head <= CSF) if label == CSF else head == label
         prior[NAMES.index(name)] = shells.ndimage.gaussian_filter(here.astype(np.float32), 1.0)
     mask = head <= CSF
-    around, gaussians = fit_around(scans, mask, ZOOMS, prior)
+    around, gaussians = fit_around(scans, of_brain(head), ZOOMS, prior)
     labels = around.argmax(axis=0) + CSF
     assert (labels == head)[~mask].mean() > 0.995
     assert not around[:, mask].any()
@@ -150,13 +150,34 @@ def test_a_t2w_tells_bone_from_fluid_that_is_as_dark_on_the_t1w() -> None:
     for label, name in ((CSF, "csf"), (BONE, "bone"), (SOFT, "soft"), (AIR, "air")):
         here = (head <= CSF) if label == CSF else head == label
         prior[NAMES.index(name)] = shells.ndimage.gaussian_filter(here.astype(np.float32), 1.5)
-    # The mask leaves out the CSF around the brain, and the map is shifted by 6 mm.
-    mask, prior = head < CSF, np.roll(prior, 2, axis=1)
+    # The mask leaves out half of the CSF around the brain, and the map is shifted by 6 mm.
+    brain, prior = of_brain(head), np.roll(prior, 2, axis=1)
+    brain[: SIDE // 2][head[: SIDE // 2] == CSF] = 0
     wrong = []
     for scans in ([t1], [t1, t2]):
-        labels = fit_around(scans, mask, ZOOMS, prior)[0].argmax(axis=0) + CSF
+        labels = fit_around(scans, brain, ZOOMS, prior)[0].argmax(axis=0) + CSF
         wrong.append(np.count_nonzero((labels == BONE) != (head == BONE)))
     assert wrong[1] < 0.1 * wrong[0]
+
+
+def test_of_two_contrasts_csf_around_the_brain_looks_like_that_within() -> None:
+    rng = np.random.default_rng(4)
+    head = onion()
+    levels = np.array([[0, 0.6, 1.0, 0.2, 0.1, 0.7, 0], [0, 0.6, 0.4, 1.0, 0.05, 0.5, 0]])
+    scans = [
+        np.abs(level[head] * 1000 + 30 * rng.standard_normal(head.shape)).astype(np.float32)
+        for level in levels
+    ]
+    # All CSF is in the mask; what the map calls CSF around it is bone and muscle.
+    prior = np.full((len(NAMES), *head.shape), 0.02, np.float32)
+    for label, name in ((BONE, "bone"), (SOFT, "soft"), (AIR, "air")):
+        prior[NAMES.index(name)][head == label] = 0.45
+        prior[NAMES.index("csf")][head == label] = 0.45 if label != AIR else 0.02
+    _, gaussians = fit_around(scans, of_brain(head), ZOOMS, prior)
+    # Each contrast is scaled by the brain's brightest, which has 1000 in both; the noise is 30.
+    csf, spread = gaussians.means[0], np.sqrt(np.diagonal(gaussians.covariances[0]))
+    np.testing.assert_allclose(csf / csf[1], (0.2, 1.0), atol=0.02)
+    assert (spread / csf[1]).max() < 0.05
 
 
 def test_threads_change_no_bit() -> None:
@@ -166,7 +187,7 @@ def test_threads_change_no_bit() -> None:
         np.array([0, 600, 1000, 250, 120, 700, 5])[head] + rng.normal(0, 30, head.shape)
     ).astype(np.float32)
     prior = rng.dirichlet(np.ones(len(NAMES)), head.shape).transpose(3, 0, 1, 2).astype(np.float32)
-    one, two = (fit_around([scan], head <= CSF, ZOOMS, prior, threads=n)[0] for n in (1, 3))
+    one, two = (fit_around([scan], of_brain(head), ZOOMS, prior, threads=n)[0] for n in (1, 3))
     np.testing.assert_array_equal(one, two)
 
 
