@@ -30,6 +30,7 @@ AGREES = MapAgreement(
         "map_inward_mm": -0.7,
         "map_distance_mm": 1.3,
         "map_missing": 0.03,
+        "map_missing_mm": 2.0,
         "map_foreign": 0.2,
         "map_eyes_ml": 0.05,
         "map_missing_cerebellum": 0.01,

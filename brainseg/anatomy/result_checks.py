@@ -31,6 +31,8 @@ LIKELY = 0.7
 NEAR_MM = 6.0
 """Standard deviation of the Gaussian in which neighbours are counted: about half a pole of a lobe.
 Of 6 and 9 mm it sets lobes' poles that are missing furthest apart from good masks."""
+DEEP_ML = 1.0
+"""Volume of the deepest brain left out: what is less may be a vessel or an error of the map."""
 PARTS = {
     "cerebellum": ("cerebellar_grey", "cerebellar_white"),
     "brain_stem": ("brain_stem",),
@@ -83,7 +85,8 @@ def compare_mask(found: HeadMap, mask: BoolArray, zooms: Zooms) -> MapAgreement:
     MapAgreement
         ``map_inward_mm``: how far the mask's border lies inside the map's, on average; negative
         outside. ``map_distance_mm``: the same without sign. ``map_missing``: the largest share of
-        the space around one place that is grey or white matter outside the mask. ``map_foreign``:
+        the space around one place that is grey or white matter outside the mask.
+        ``map_missing_mm``: how far from the mask the deepest `DEEP_ML` of it lie. ``map_foreign``:
         the largest share that is mask and surely no brain. ``map_eyes_ml``: volume of eyes in the
         mask. ``map_missing_cerebellum`` and so on: share of each part left out.
     """
@@ -143,6 +146,9 @@ def compare_share(found: HeadMap, share: Float32, beyond: float) -> MapAgreement
     brain = largest_part(found.brain > 0.5)[0]
     if not brain.any():
         return MapAgreement({}, unknown="the network sees no brain in this scan")
+    held = share >= 0.5
+    if not held.any():
+        return MapAgreement({}, unknown="the mask is smaller than a voxel of the network's map")
     p, voxel = found.probabilities, found.view.voxel
     tissue = p[: len(SOLID)].sum(axis=0)
     tissue = tissue * (brain & (tissue > 0.5))
@@ -152,12 +158,14 @@ def compare_share(found: HeadMap, share: Float32, beyond: float) -> MapAgreement
     # mL over cm2, in mm
     lacking, excess = lacking * voxel_ml, excess * voxel_ml + beyond
     per_mm = _area_mm2(brain, voxel) / 1000
-    missing, missing_at = _densest(tissue * (1 - share), voxel)
+    left_out = tissue * (1 - share)
+    missing, missing_at = _densest(left_out, voxel)
     foreign, foreign_at = _densest(outside * share, voxel)
     numbers = {
         "map_inward_mm": float(lacking - excess) / per_mm,
         "map_distance_mm": float(lacking + excess) / per_mm,
         "map_missing": missing,
+        "map_missing_mm": _deepest(left_out * ~held, held, voxel),
         "map_foreign": foreign,
         "map_eyes_ml": float((share * found.of("eyes")).sum(dtype=np.float64)) * voxel_ml,
     }
@@ -198,6 +206,15 @@ def _densest(part: Float32, voxel: float) -> tuple[float, tuple[int, int, int]]:
     )
     i, j, k = np.unravel_index(int(near.argmax()), near.shape)
     return float(near[i, j, k]), (2 * int(i), 2 * int(j), 2 * int(k))
+
+
+def _deepest(part: Float32, inside: BoolArray, voxel: float) -> float:
+    """Return how far from a body the furthest `DEEP_ML` of a part begin, in mm; 0 for less."""
+    away = ndimage.distance_transform_edt(~inside, sampling=voxel)[part > 0]
+    order = np.argsort(-away, kind="stable")
+    volume = np.cumsum(part[part > 0][order], dtype=np.float64) * voxel**3 / 1000
+    reached = int(np.searchsorted(volume, DEEP_ML))
+    return float(away[order[reached]]) if reached < len(order) else 0.0
 
 
 def _halved(x: Float32) -> Float32:

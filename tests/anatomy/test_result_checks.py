@@ -60,6 +60,7 @@ SPOILED = {
     "half": lambda at: brain(at) & (at[0] > 0),
     "no cerebellum": lambda at: brain(at) & ~cerebellum(at),
     "no vertex": lambda at: brain(at) & (at[2] < 45),
+    "thin cap cut off": lambda at: brain(at) & (at[2] < RADIUS - 10),
     "no occipital pole": lambda at: brain(at) & (at[1] > -50),
     "with eyes": lambda at: brain(at) | eyes(at),
 }
@@ -110,6 +111,23 @@ def test_what_is_missing_is_found_and_named(found: HeadMap, zoom: float) -> None
     assert half.numbers["map_missing_deep_grey"] == pytest.approx(0.5, abs=0.06)
     gone = numbers(found, "no cerebellum", zoom).numbers["map_missing_cerebellum"]
     assert gone == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("zoom", [1.5, 2.0, 3.0])
+def test_a_cap_that_is_cut_off_is_told_by_its_depth(found: HeadMap, zoom: float) -> None:
+    # Voxels of the scan cut the border by up to a voxel of the map.
+    assert numbers(found, "right", zoom).numbers["map_missing_mm"] <= VOXEL
+    cut = numbers(found, "thin cap cut off", zoom).numbers
+    # The uppermost 1 mL of a ball of 70 mm is 2.1 mm high; a voxel of the map is 2 mm.
+    assert cut["map_missing_mm"] == pytest.approx(10 - 2.1, abs=2)
+
+
+def test_a_mask_smaller_than_a_voxel_of_the_map_is_not_compared(found: HeadMap) -> None:
+    share = np.zeros((SIDE,) * 3, np.float32)
+    share[48, 48, 48] = 0.3
+    told = result_checks.compare_share(found, share, 0.0)
+    assert told.numbers == {}
+    assert "smaller than a voxel" in told.unknown
 
 
 @pytest.mark.parametrize("zoom", [1.5, 2.0, 3.0])

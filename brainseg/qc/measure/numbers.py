@@ -174,6 +174,9 @@ NUMBERS: tuple[Number, ...] = (
     Number("map_missing", "Brain that the mask leaves out", LOWER,
            "largest share of the 6 mm around one place that is grey or white matter outside the "
            "mask: high where a pole, the vertex or the cerebellum is cut off", "", _MAP),
+    Number("map_missing_mm", "Depth of the brain left out (mm)", LOWER,
+           "how far from the mask the 1 mL of grey or white matter lies that is furthest outside "
+           "it: high where a cap is cut off, however thin", "", _MAP),
     Number("map_foreign", "No brain in the mask", LOWER,
            "largest share of the 6 mm around one place that is mask and surely no brain", "", _MAP),
     Number("map_eyes_ml", "Eyes in the mask (mL)", LOWER, "volume of eyes inside the mask", "",
