@@ -32,6 +32,7 @@ AGREES = MapAgreement(
         "map_missing": 0.03,
         "map_missing_mm": 2.0,
         "map_foreign": 0.2,
+        "map_foreign_mm": 5.0,
         "map_eyes_ml": 0.05,
         "map_missing_cerebellum": 0.01,
         "map_missing_brain_stem": 0.0,

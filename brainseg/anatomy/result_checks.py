@@ -32,7 +32,7 @@ NEAR_MM = 6.0
 """Standard deviation of the Gaussian in which neighbours are counted: about half a pole of a lobe.
 Of 6 and 9 mm it sets lobes' poles that are missing furthest apart from good masks."""
 DEEP_ML = 1.0
-"""Volume of the deepest brain left out: what is less may be a vessel or an error of the map."""
+"""Volume that is called deepest or furthest: less may be a vessel or an error of the map."""
 PARTS = {
     "cerebellum": ("cerebellar_grey", "cerebellar_white"),
     "brain_stem": ("brain_stem",),
@@ -87,7 +87,8 @@ def compare_mask(found: HeadMap, mask: BoolArray, zooms: Zooms) -> MapAgreement:
         outside. ``map_distance_mm``: the same without sign. ``map_missing``: the largest share of
         the space around one place that is grey or white matter outside the mask.
         ``map_missing_mm``: how far from the mask the deepest `DEEP_ML` of it lie. ``map_foreign``:
-        the largest share that is mask and surely no brain. ``map_eyes_ml``: volume of eyes in the
+        the largest share that is mask and surely no brain. ``map_foreign_mm``: how far from the
+        brain the furthest `DEEP_ML` of it lie. ``map_eyes_ml``: volume of eyes in the
         mask. ``map_missing_cerebellum`` and so on: share of each part left out.
     """
     if not mask.any():
@@ -160,13 +161,15 @@ def compare_share(found: HeadMap, share: Float32, beyond: float) -> MapAgreement
     per_mm = _area_mm2(brain, voxel) / 1000
     left_out = tissue * (1 - share)
     missing, missing_at = _densest(left_out, voxel)
-    foreign, foreign_at = _densest(outside * share, voxel)
+    taken_in = outside * share
+    foreign, foreign_at = _densest(taken_in, voxel)
     numbers = {
         "map_inward_mm": float(lacking - excess) / per_mm,
         "map_distance_mm": float(lacking + excess) / per_mm,
         "map_missing": missing,
         "map_missing_mm": _deepest(left_out * ~held, held, voxel),
         "map_foreign": foreign,
+        "map_foreign_mm": _deepest(taken_in * held, brain, voxel),
         "map_eyes_ml": float((share * found.of("eyes")).sum(dtype=np.float64)) * voxel_ml,
     }
     for part, classes in PARTS.items():

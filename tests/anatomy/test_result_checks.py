@@ -61,6 +61,9 @@ SPOILED = {
     "no cerebellum": lambda at: brain(at) & ~cerebellum(at),
     "no vertex": lambda at: brain(at) & (at[2] < 45),
     "thin cap cut off": lambda at: brain(at) & (at[2] < RADIUS - 10),
+    "with neck": lambda at: (
+        brain(at) | ((np.abs(at[:2]) < 10).all(axis=0) & (at[2] < 0) & (at[2] > -RADIUS - 18))
+    ),
     "no occipital pole": lambda at: brain(at) & (at[1] > -50),
     "with eyes": lambda at: brain(at) | eyes(at),
 }
@@ -120,6 +123,14 @@ def test_a_cap_that_is_cut_off_is_told_by_its_depth(found: HeadMap, zoom: float)
     cut = numbers(found, "thin cap cut off", zoom).numbers
     # The uppermost 1 mL of a ball of 70 mm is 2.1 mm high; a voxel of the map is 2 mm.
     assert cut["map_missing_mm"] == pytest.approx(10 - 2.1, abs=2)
+
+
+@pytest.mark.parametrize("zoom", [1.5, 2.0, 3.0])
+def test_a_neck_is_told_by_its_distance(found: HeadMap, zoom: float) -> None:
+    assert numbers(found, "right", zoom).numbers["map_foreign_mm"] <= VOXEL
+    leaking = numbers(found, "with neck", zoom).numbers
+    # 1 mL of a column 20 mm wide is 2.5 mm high; rounding moves its end by a voxel or two.
+    assert leaking["map_foreign_mm"] == pytest.approx(18 - 2.5, abs=3)
 
 
 def test_a_mask_smaller_than_a_voxel_of_the_map_is_not_compared(found: HeadMap) -> None:

@@ -179,6 +179,9 @@ NUMBERS: tuple[Number, ...] = (
            "it: high where a cap is cut off, however thin", "", _MAP),
     Number("map_foreign", "No brain in the mask", LOWER,
            "largest share of the 6 mm around one place that is mask and surely no brain", "", _MAP),
+    Number("map_foreign_mm", "Distance of what is no brain (mm)", LOWER,
+           "how far from the brain the 1 mL of the mask lies that is surely no brain and furthest "
+           "away: high where a neck or the base of the skull is taken in", "", _MAP),
     Number("map_eyes_ml", "Eyes in the mask (mL)", LOWER, "volume of eyes inside the mask", "",
            _MAP),
     *(

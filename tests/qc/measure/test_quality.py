@@ -242,6 +242,7 @@ def test_a_mask_that_was_not_compared_is_no_pass(good):
         ("map_distance_mm", 8.0, "another scan"), ("map_missing", 0.9, "cerebellum"),
         ("map_missing_mm", 14.0, "14.0 mm outside it: cerebellum"),
         ("map_foreign", 0.9, "vertex, left"), ("map_eyes_ml", 8.0, "eyes"),
+        ("map_foreign_mm", 24.0, "24.0 mm outside the brain: vertex, left"),
         ("map_missing_cerebellum", 0.97, "97% of the cerebellum"),
         ("map_missing_brain_stem", 0.6, "brain stem"), ("map_missing_deep_grey", 0.5, "deep grey"),
         ("map_csf", 0.1, "swapped"), ("map_gm", 0.1, "swapped"), ("map_wm", 0.1, "swapped"),
