@@ -10,8 +10,8 @@ REPEATABILITY = MappingProxyType({"CSF": 1.64, "GM": 1.52, "WM": 1.04, "brain": 
 """Root mean square of the change in per cent between the visits of three people who hardly changed
 (`pipelines/evaluate_longitudinal.py`): two scans of 1 mm within 90 days, and two pairs of clinical
 scans with slices of 3 mm, one of them on two grids and with a contrast agent at one visit. What
-changed in truth is in it, so it is rather too large; two constants of
-`brainseg.longitudinal.matching` were chosen on the same pairs, which makes it rather too small.
+changed in truth is in it, so it is rather too large; three choices in
+`brainseg.longitudinal.matching` were made on the same pairs, which makes it rather too small.
 Three pairs say it to two fifths."""
 
 # Two visits closer than this say nothing of a rate (years; a fortnight).
