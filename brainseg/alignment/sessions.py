@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from scipy import ndimage
 
 from brainseg.alignment.rigid import Matrix, exponential, logarithm, middle_poses
 from brainseg.core.masking import bounding_box, widened
-from brainseg.core.parallel import one_itk_thread
+from brainseg.core.parallel import each, one_itk_thread
 from brainseg.core.volume import BoolArray, Volume
 
 # A rigid motion is a statistic of the whole brain: on a head turned by ten degrees, with 3 % of
@@ -63,7 +64,7 @@ def canonical_order(sessions: Sequence[Session]) -> list[int]:
     return sorted(range(len(sessions)), key=digests.__getitem__)
 
 
-def align_sessions(sessions: Sequence[Session]) -> list[Matrix]:
+def align_sessions(sessions: Sequence[Session], *, threads: int = 1) -> list[Matrix]:
     """Align sessions rigidly to a space in the middle of them.
 
     Each pair is registered both ways and the mean is taken, so that it does not matter which one
@@ -74,6 +75,8 @@ def align_sessions(sessions: Sequence[Session]) -> list[Matrix]:
     ----------
     sessions : sequence of Session
         Two at least, of the same contrast; each on a grid of its own.
+    threads : int
+        Registrations side by side; the result does not depend on it.
 
     Returns
     -------
@@ -84,16 +87,18 @@ def align_sessions(sessions: Sequence[Session]) -> list[Matrix]:
     sorted_ = [sessions[i] for i in order]
     n = len(sorted_)
     between: list[list[Matrix]] = [[np.eye(4)] * n for _ in range(n)]
+    held = [session.digest() for session in sorted_]
+    pairs = [p for p in itertools.combinations(range(n), 2) if held[p[0]] != held[p[1]]]
     with one_itk_thread():
-        views = [[_coarse(session, step) for step in COARSE_MM] for session in sorted_]
-        for s in range(n):
-            for t in range(s + 1, n):
-                if sorted_[s].digest() == sorted_[t].digest():
-                    continue
-                there = logarithm(_register(views[s], views[t]))
-                back = logarithm(_register(views[t], views[s]))
-                half = (there - back) / 2
-                between[t][s], between[s][t] = exponential(half), exponential(-half)
+        views = each(lambda s: [_coarse(s, step) for step in COARSE_MM], sorted_, threads)
+
+        def motion(pair: tuple[int, int]) -> Matrix:
+            return logarithm(_register(views[pair[0]], views[pair[1]]))
+
+        found = each(motion, [*pairs, *((t, s) for s, t in pairs)], threads)
+    for (s, t), there, back in zip(pairs, found, found[len(pairs) :], strict=False):
+        half = (there - back) / 2
+        between[t][s], between[s][t] = exponential(half), exponential(-half)
     poses = middle_poses(between)
     return [poses[order.index(i)] for i in range(n)]
 
@@ -104,15 +109,20 @@ class _View:
 
     Attributes
     ----------
-    image, rim : SimpleITK.Image
-        The scan, and where it counts.
-    centre : ndarray, shape (3,)
-        Of the brain, in mm.
+    data : ndarray of float32, shape (I, J, K)
+    rim : ndarray of uint8, shape (I, J, K)
+        Where it counts.
+    low, centre : ndarray, shape (3,)
+        Of the first voxel and of the brain, in mm.
+    step : float
+        Voxel size in mm.
     """
 
-    image: Any
-    rim: Any
+    data: NDArray[np.float32]
+    rim: NDArray[np.uint8]
+    low: NDArray[np.float64]
     centre: NDArray[np.float64]
+    step: float
 
 
 def _coarse(session: Session, step: float) -> _View:
@@ -137,9 +147,11 @@ def _coarse(session: Session, step: float) -> _View:
         sample(mask.astype(np.float32)) > 0.5, iterations=max(1, round(RIM_MM / step))
     )
     return _View(
-        _image(sample(blurred), low, step),
-        _image(rim.astype(np.uint8), low, step),
+        sample(blurred),
+        rim.astype(np.uint8),
+        low,
         world.mean(axis=1),
+        step,
     )
 
 
@@ -152,12 +164,13 @@ def _around_brain(session: Session, margin: float) -> tuple[Volume, BoolArray]:
     return Volume(volume.data[box], affine), mask[box]
 
 
-def _image(data: NDArray[Any], low: NDArray[np.float64], step: float) -> Any:
+def _image(data: NDArray[Any], view: _View) -> Any:
+    """Return an image of a registration's own: ITK keeps notes in what it reads."""
     import SimpleITK as sitk  # a tenth of the program's start
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(data.T))  # its axes run the other way
-    image.SetSpacing([step] * 3)
-    image.SetOrigin([float(x) for x in low])
+    image.SetSpacing([view.step] * 3)
+    image.SetOrigin([float(x) for x in view.low])
     return image
 
 
@@ -171,7 +184,7 @@ def _register(fixed: Sequence[_View], moving: Sequence[_View]) -> Matrix:
     for one, other in zip(fixed, moving, strict=True):
         method = sitk.ImageRegistrationMethod()
         method.SetMetricAsCorrelation()
-        method.SetMetricFixedMask(one.rim)
+        method.SetMetricFixedMask(_image(one.rim, one))
         method.SetInterpolator(sitk.sitkLinear)
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=1.0,
@@ -182,7 +195,7 @@ def _register(fixed: Sequence[_View], moving: Sequence[_View]) -> Matrix:
         )
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetInitialTransform(motion, inPlace=True)
-        method.Execute(one.image, other.image)
+        method.Execute(_image(one.data, one), _image(other.data, other))
     return _matrix(motion)
 
 

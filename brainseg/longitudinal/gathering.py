@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from brainseg.alignment.likeness import likeness
 from brainseg.alignment.midspace import MidSpace, mid_space
 from brainseg.alignment.sessions import Session, align_sessions
+from brainseg.core.parallel import each
 from brainseg.core.volume import BoolArray
 from brainseg.errors import DataError
 
@@ -53,12 +54,12 @@ class Gathered:
     likeness: float
 
 
-def gather(visits: Sequence[Session]) -> Gathered:
+def gather(visits: Sequence[Session], *, threads: int = 1) -> Gathered:
     """Align sessions, and leave out those that do not look like most of them.
 
     Where all are alike, that is all. Else one session bends the space in the middle for the
     others, and the sessions are compared two by two: the largest group in which any two are alike
-    is aligned without the rest.
+    is aligned without the rest. The result does not depend on the threads.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def gather(visits: Sequence[Session]) -> Gathered:
         When no two are alike, or two groups are equally large.
     """
     everyone = tuple(range(len(visits)))
-    found = _aligned(visits, everyone, {})
+    found = _aligned(visits, everyone, {}, threads)
     if found.likeness >= LEAST_LIKENESS:
         return found
     if len(visits) == 2:
@@ -76,7 +77,7 @@ def gather(visits: Sequence[Session]) -> Gathered:
         )
     alike = np.eye(len(visits))
     for s, t in itertools.combinations(everyone, 2):
-        alike[s, t] = alike[t, s] = _aligned(visits, (s, t), {}).likeness
+        alike[s, t] = alike[t, s] = _aligned(visits, (s, t), {}, threads).likeness
     kept = _largest_group(alike)
     left_out = {}
     for i in sorted(set(everyone) - set(kept)):
@@ -85,7 +86,7 @@ def gather(visits: Sequence[Session]) -> Gathered:
             f"does not look like the other sessions (likeness {best:.2f} after alignment, "
             f"{LEAST_LIKENESS:g} is the least): another person, or a head that moved"
         )
-    found = _aligned(visits, kept, left_out)
+    found = _aligned(visits, kept, left_out, threads)
     if found.likeness < LEAST_LIKENESS:
         raise DataError(
             f"the sessions look like different people (likeness {found.likeness:.2f} after "
@@ -118,13 +119,13 @@ def _largest_group(alike: NDArray[np.float64]) -> tuple[int, ...]:
 
 
 def _aligned(
-    visits: Sequence[Session], kept: tuple[int, ...], left_out: dict[int, str]
+    visits: Sequence[Session], kept: tuple[int, ...], left_out: dict[int, str], threads: int
 ) -> Gathered:
     """Align some of the sessions, and say how alike they are."""
     chosen = [visits[i] for i in kept]
     volumes = [visit.volume for visit in chosen]
-    space = mid_space(volumes, align_sessions(chosen))
-    aligned = [space.bring(i, volume) for i, volume in enumerate(volumes)]
+    space = mid_space(volumes, align_sessions(chosen, threads=threads))
+    aligned = each(lambda i: space.bring(i, volumes[i]), range(len(volumes)), threads)
     measured, agreed = np.ones(space.shape, bool), np.ones(space.shape, bool)
     for i, visit in enumerate(chosen):
         measured &= space.seen(i, visit.volume)

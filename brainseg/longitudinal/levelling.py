@@ -29,6 +29,8 @@ def level(
     aligned: Sequence[NDArray[np.float32]],
     space: MidSpace,
     mask: BoolArray,
+    *,
+    threads: int = 1,
 ) -> list[NDArray[np.float32]]:
     """Remove gains and differential bias fields, of whole sessions and of their slices.
 
@@ -40,12 +42,14 @@ def level(
     space : MidSpace
     mask : ndarray of bool, shape (I, J, K)
         Brain of all sessions.
+    threads : int
+        Sessions side by side; the result does not depend on it.
     """
     factors, out = _smooth_factors(aligned, space.zooms, mask)
     if any(slice_axis(visit.volume.zooms) is not None for visit in visits):
         again = _without_slice_gains(visits, aligned, space, mask, (factors, out))
         out = _smooth_factors(again, space.zooms, mask)[1]
-    shades = local_fields(out, mask, space.zooms)
+    shades = local_fields(out, mask, space.zooms, threads=threads)
     for session, shade in zip(out, shades, strict=True):
         session /= np.exp(shade)
     return out

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainseg.core.masking import Box, bounding_box
+from brainseg.core.parallel import each
 from brainseg.core.volume import Array, BoolArray
 from brainseg.tissues.bias import LogField
 
@@ -129,6 +130,8 @@ def local_fields(
     sessions: Sequence[NDArray[np.float32]],
     mask: BoolArray,
     zooms: tuple[float, float, float],
+    *,
+    threads: int = 1,
 ) -> list[NDArray[np.float32]]:
     """Estimate the shading of each session that is finer than `differential_fields` follow.
 
@@ -140,12 +143,12 @@ def local_fields(
     1977).
 
     Parameters, returned logarithms and reference are as of `differential_fields`, whose fields are
-    to be removed before.
+    to be removed before; they do not depend on the threads.
     """
     box = bounding_box(mask, margin=1)
     mean = mean_image([session[box] for session in sessions])
     pure = _pure(mean, mask[box], zooms)
-    fields = [_local_log_ratio(session[box], mean, pure, zooms) for session in sessions]
+    fields = each(lambda s: _local_log_ratio(s[box], mean, pure, zooms), sessions, threads)
     return _differences(fields, box, mask.shape)
 
 

@@ -202,10 +202,10 @@ def _look_at(
 def _segment(visits: Sequence[Session], config: SegmentConfig, steps: Steps) -> Person:
     """Segment visits that stand in their canonical order, as `segment_person` has it."""
     with steps.step("Align sessions"):
-        found = gather(visits)
+        found = gather(visits, threads=config.threads)
         visits, space = [visits[i] for i in found.kept], found.space
     with steps.step("Match intensities"):
-        aligned = level(visits, found.aligned, space, found.agreed)
+        aligned = level(visits, found.aligned, space, found.agreed, threads=config.threads)
         mean = Volume(robust_mean(aligned), space.affine)
     with steps.step("Brain mask"):
         brain = find_brain(mean, config, None).within(found.measured)

@@ -71,6 +71,7 @@ def test_the_order_of_sessions_changes_no_bit() -> None:
     visits = [visit(np.eye(4), 1), visit(THERE, 2), visit(motion((0, 4, -3), (1, 1, -7)), 3)]
     found = align_sessions(visits)
     turned = align_sessions([visits[2], visits[0], visits[1]])
+    np.testing.assert_array_equal(align_sessions(visits, threads=3), found)
     for pose, other in zip(found, [turned[1], turned[2], turned[0]], strict=True):
         assert (pose == other).all()
 
