@@ -213,9 +213,10 @@ def _densest(part: Float32, voxel: float) -> tuple[float, tuple[int, int, int]]:
 
 def _deepest(part: Float32, inside: BoolArray, voxel: float) -> float:
     """Return how far from a body the furthest `DEEP_ML` of a part begin, in mm; 0 for less."""
-    away = ndimage.distance_transform_edt(~inside, sampling=voxel)[part > 0]
+    at = part > 0
+    away = ndimage.distance_transform_edt(~inside, sampling=voxel)[at]
     order = np.argsort(-away, kind="stable")
-    volume = np.cumsum(part[part > 0][order], dtype=np.float64) * voxel**3 / 1000
+    volume = np.cumsum(part[at][order], dtype=np.float64) * voxel**3 / 1000
     reached = int(np.searchsorted(volume, DEEP_ML))
     return float(away[order[reached]]) if reached < len(order) else 0.0
 

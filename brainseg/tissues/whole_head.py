@@ -28,6 +28,8 @@ each has its own."""
 LABELS = np.array([3, 4, 5, 5, 6, 6], np.uint8)
 """Index in `brainseg.tissues.tables.HEAD` of each."""
 CSF, BONE, SOFT, AIR = (int(i) for i in np.unique(LABELS))
+_OF_CSF = list(GAUSSIANS).index("csf")
+"""Position of the one Gaussian of CSF, which comes first."""
 SAMPLES = 60_000
 STEPS = 30
 FLOOR = 1e-3
@@ -172,7 +174,7 @@ def fit(
     for _ in range(STEPS):
         size, means, covariances = maximise(values, resp, min_variance=MIN_VARIANCE)
         if csf is not None:
-            means[0], covariances[0] = csf
+            means[_OF_CSF], covariances[_OF_CSF] = csf
         shares = (size + 1e-9) / (np.bincount(tissue, size) + 1e-9)[tissue]
         found = Gaussians(tissue, shares, means, covariances)
         resp, log_prob = responsibilities(found.log_joint(values, prior))

@@ -32,6 +32,15 @@ def of_brain(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array([0, 1, 2, 3, 0, 0, 0], np.uint8)[labels]
 
 
+def scanned(head: NDArray[np.uint8], levels: list[list[float]], seed: int) -> list[NDArray]:
+    """Scans of a head, one for each list of its tissues' intensities in parts of 1000; noise 30."""
+    rng = np.random.default_rng(seed)
+    return [
+        np.abs(np.array(level)[head] * 1000 + 30 * rng.standard_normal(head.shape)).astype("f4")
+        for level in levels
+    ]
+
+
 def certain(labels: NDArray[np.uint8], doubt: float = 0.1) -> NDArray[np.float32]:
     """Probability of CSF, bone, soft tissue and air outside the brain."""
     around = np.full((4, *labels.shape), doubt / 3, np.float32)
@@ -115,15 +124,9 @@ def test_inside_the_skull_is_brain_fluid_and_dura_but_neither_bone_nor_the_scalp
 
 @pytest.mark.parametrize("contrasts", [1, 2])
 def test_intensity_decides_where_the_map_is_blurred(contrasts: int) -> None:
-    rng = np.random.default_rng(0)
     head = onion()
-    levels = np.array(
-        [[0, 0.6, 1.0, 0.25, 0.12, 0.7, 0.0], [0, 0.6, 0.4, 1.0, 0.05, 0.5, 0.0]], np.float32
-    )
-    scans = [
-        np.abs(level[head] * 1000 + 30 * rng.standard_normal(head.shape)).astype(np.float32)
-        for level in levels[:contrasts]
-    ]
+    levels = [[0, 0.6, 1.0, 0.25, 0.12, 0.7, 0], [0, 0.6, 0.4, 1.0, 0.05, 0.5, 0]]
+    scans = scanned(head, levels[:contrasts], seed=0)
     prior = np.zeros((len(NAMES), *head.shape), np.float32)
     for label, name in ((CSF, "csf"), (BONE, "bone"), (SOFT, "soft"), (AIR, "air")):
         here = (head <= CSF) if label == CSF else head == label
@@ -139,13 +142,9 @@ def test_intensity_decides_where_the_map_is_blurred(contrasts: int) -> None:
 
 
 def test_a_t2w_tells_bone_from_fluid_that_is_as_dark_on_the_t1w() -> None:
-    rng = np.random.default_rng(2)
     head = onion()
-    levels = np.array([[0, 0.6, 1.0, 0.2, 0.2, 0.7, 0], [0, 0.6, 0.4, 1.0, 0.05, 0.5, 0]])
-    t1, t2 = (
-        np.abs(level[head] * 1000 + 30 * rng.standard_normal(head.shape)).astype(np.float32)
-        for level in levels
-    )
+    levels = [[0, 0.6, 1.0, 0.2, 0.2, 0.7, 0], [0, 0.6, 0.4, 1.0, 0.05, 0.5, 0]]
+    t1, t2 = scanned(head, levels, seed=2)
     prior = np.zeros((len(NAMES), *head.shape), np.float32)
     for label, name in ((CSF, "csf"), (BONE, "bone"), (SOFT, "soft"), (AIR, "air")):
         here = (head <= CSF) if label == CSF else head == label
@@ -161,13 +160,9 @@ def test_a_t2w_tells_bone_from_fluid_that_is_as_dark_on_the_t1w() -> None:
 
 
 def test_of_two_contrasts_csf_around_the_brain_looks_like_that_within() -> None:
-    rng = np.random.default_rng(4)
     head = onion()
-    levels = np.array([[0, 0.6, 1.0, 0.2, 0.1, 0.7, 0], [0, 0.6, 0.4, 1.0, 0.05, 0.5, 0]])
-    scans = [
-        np.abs(level[head] * 1000 + 30 * rng.standard_normal(head.shape)).astype(np.float32)
-        for level in levels
-    ]
+    levels = [[0, 0.6, 1.0, 0.2, 0.1, 0.7, 0], [0, 0.6, 0.4, 1.0, 0.05, 0.5, 0]]
+    scans = scanned(head, levels, seed=4)
     # All CSF is in the mask; what the map calls CSF around it is bone and muscle.
     prior = np.full((len(NAMES), *head.shape), 0.02, np.float32)
     for label, name in ((BONE, "bone"), (SOFT, "soft"), (AIR, "air")):
