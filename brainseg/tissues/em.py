@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from brainseg.mixture import log_gaussian, log_joint, responsibilities
 from brainseg.tissues.bias import LogField
 from brainseg.tissues.lesions import LEARNING_RARE, LesionModel
-from brainseg.tissues.model import NEVER, Component, Floats, log_mixing, noisier, place
+from brainseg.tissues.model import (
+    NEVER,
+    Component,
+    Floats,
+    log_mixing,
+    noisier,
+    place,
+    usual_weights,
+)
 from brainseg.tissues.start import first_anchors
 from brainseg.tissues.ties import (
     CSF_STEP,
@@ -23,6 +31,7 @@ from brainseg.tissues.ties import (
     tied_anchors,
     tied_covariances,
     tied_means,
+    usual_sizes,
 )
 from brainseg.tissues.unmixing import Unmixing
 
@@ -139,6 +148,7 @@ def _climb(
 ) -> tuple[Fitted, _State]:
     """EM from a state, and the fields from where they are."""
     components, places = state.components, evidence.places
+    usual = None if places is None else usual_sizes(components, places)
     corrected = _corrected(values, fields)
     history: list[float] = []
     for step in range(steps):
@@ -150,7 +160,7 @@ def _climb(
         if step == steps - 1:
             break
         csf_step = evidence.csf_step(corrected)
-        state = state.maximise(corrected, resp, mixing if places is not None else None, csf_step)
+        state = state.maximise(corrected, resp, mixing, usual, csf_step)
         for channel, field in enumerate(fields):
             _move(field, channel, corrected, resp, state)
         corrected = _corrected(values, fields)
@@ -205,7 +215,7 @@ class _State:
         first = first_anchors(values[:, 0])
         sd = 0.2 * (first[2] - first[1])
         variance = np.full(m, sd**2)
-        weights = np.full(m, 1 / m)
+        weights = np.full(m, 1 / m) if places is None else usual_weights(components)
         density = log_gaussian(values[:, :1], (shares @ first)[:, None], variance[:, None, None])
         resp, _ = responsibilities(log_joint(density, log_mixing(weights, places)))
         anchors = np.empty((3, d))
@@ -224,8 +234,13 @@ class _State:
             covariances[:, channel, channel] = max(residual, MIN_VARIANCE)
         return cls(components, shares, anchors, weights, means, covariances)
 
-    def maximise(self, x: Floats, resp: Floats, mixing: Floats | None, csf_step: float) -> _State:
-        """M-step: the mode of each parameter's posterior, one after the other."""
+    def maximise(
+        self, x: Floats, resp: Floats, mixing: Floats, usual: Floats | None, csf_step: float
+    ) -> _State:
+        """M-step: the mode of each parameter's posterior, one after the other.
+
+        `usual` are the components' expected sizes on a map of places; None without one.
+        """
         # What learns nothing is told of no sample; its ties alone say what it is.
         found = Moments.of(x, resp * [c.learns for c in self.components])
         anchors = tied_anchors(found, self.components, self.anchors, self.covariances, csf_step)
@@ -233,8 +248,8 @@ class _State:
         scatter = found.scatter_about(means)
         common = expected_covariances(scatter, found.size, self.components, anchors)
         covariances = tied_covariances(found, scatter, self.components, common)
-        if mixing is None:
+        if usual is None:
             weights = common_weights(found)
         else:
-            weights = local_weights(self.weights, found.size, mixing, self.components)
+            weights = local_weights(self.weights, found.size, mixing, usual, self.components)
         return replace(self, anchors=anchors, weights=weights, means=means, covariances=covariances)

@@ -56,6 +56,9 @@ class Component:
         high one only where the atlas is sure of them.
     learns : bool
         Whether its mean and covariance are learnt; else they stay the expected ones.
+    usual : float
+        Expected weight on a map of places, as a multiple of pure grey matter's: about the median
+        of what was estimated, without expectation, on real and drawn scans.
     of_white : float or None
         Its weight as a share of white matter's, for what is too little to tell its weight; None
         where that is estimated.
@@ -72,6 +75,7 @@ class Component:
     blend: bool = False
     sureness: int = 1
     learns: bool = True
+    usual: float = 1.0
     of_white: float | None = None
 
     @property
@@ -108,13 +112,15 @@ _CG = _mix((1, _C), (1, _G))
 INTENSITY = tuple(
     replace(component, everywhere=True)
     for component in (
-        Component("csf", (1, 0, 0), CSF, 0, _mix((0.7, _C), (0.3, _CG)), anchor=CSF),
-        Component("csf-grey", (2 * _T, _T, 0), CSF, 1, _CG),
-        Component("grey-csf", (_T, 2 * _T, 0), GREY, 2, _CG),
+        Component("csf", (1, 0, 0), CSF, 0, _mix((0.7, _C), (0.3, _CG)), anchor=CSF, usual=0.5),
+        Component("csf-grey", (2 * _T, _T, 0), CSF, 1, _CG, usual=0.17),
+        Component("grey-csf", (_T, 2 * _T, 0), GREY, 2, _CG, usual=0.5),
         Component("grey", (0, 1, 0), GREY, 2, _mix((0.7, _G), (0.3, _CG)), anchor=GREY),
-        Component("grey-white", (0, 2 * _T, _T), GREY, 3, _mix((0.75, _G), (0.25, _W))),
-        Component("white-grey", (0, _T, 2 * _T), WHITE, 4, _mix((0.25, _G), (0.75, _W))),
-        Component("white", (0, 0, 1), WHITE, 5, _W, anchor=WHITE),
+        Component("grey-white", (0, 2 * _T, _T), GREY, 3, _mix((0.75, _G), (0.25, _W)), usual=0.7),
+        Component(
+            "white-grey", (0, _T, 2 * _T), WHITE, 4, _mix((0.25, _G), (0.75, _W)), usual=0.55
+        ),
+        Component("white", (0, 0, 1), WHITE, 5, _W, anchor=WHITE, usual=1.65),
     )
 )
 
@@ -123,7 +129,9 @@ INTENSITY = tuple(
 # The wall is too thin to say how much of it there is, and free to grow it swallows cortex. Dim
 # white matter learns nothing: on a FLAIR scan it would learn the lesions, and hide them.
 PLACED = (
-    Component("deep grey", (0, 0.6, 0.4), GREY, 3, {"deep_grey": 1.0}, spread=0.25, blend=True),
+    Component(
+        "deep grey", (0, 0.6, 0.4), GREY, 3, {"deep_grey": 1.0}, spread=0.25, blend=True, usual=0.9
+    ),
     Component("csf-white", (2 * _T, 0, _T), CSF, 0, {}, spread=0.2, of_white=0.3),
     Component("white-csf", (_T, 0, 2 * _T), WHITE, 4, {}, spread=0.2, of_white=0.3),
     Component(
@@ -168,6 +176,14 @@ def allowed_by(
     ]
     out: NDArray[np.bool_] = (known == 0)[:, None] | (wanted[:, None] == tissue_of)
     return out
+
+
+def usual_weights(components: tuple[Component, ...]) -> Floats:
+    """Return the weights that are expected on a map of places, shape (M,); they sum to 1."""
+    white = components[anchors_of(components)[WHITE]].usual
+    out = np.array([c.usual if c.of_white is None else c.of_white * white for c in components])
+    weights: Floats = out / out.sum()
+    return weights
 
 
 def anchors_of(components: tuple[Component, ...]) -> tuple[int, int, int]:

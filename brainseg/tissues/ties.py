@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainseg.tissues.model import CSF, GREY, INTENSITY, WHITE, Component, Floats, anchors_of
+from brainseg.tissues.model import (
+    CSF,
+    GREY,
+    INTENSITY,
+    WHITE,
+    Component,
+    Floats,
+    anchors_of,
+    log_mixing,
+    usual_weights,
+)
 
 CSF_STEP = 1.2
 """Pure CSF may be too little to be found: it is expected 1.2 times as far below grey as white
@@ -23,6 +33,10 @@ _MEAN_TIE, _REGIONAL_MEAN_TIE = 0.5, 0.1
 _COVARIANCE_TIE, _REGIONAL_COVARIANCE_TIE = 0.3, 0.05
 # Pseudo-samples of each component's weight, as a share of the samples over the components.
 _WEIGHT_TIE = 0.02
+# With a map of places each sample brings two pseudo-samples that have the usual weights. Free
+# weights follow whatever moves a mean, and move it on: with noise of 9 %, voxels of 2 mm or bent
+# intensities CSF changed by 5 to 22 %, with the clean scan's weights by 3 to 5 %.
+_PLACED_WEIGHT_TIE = 2.0
 # Pulls the anchors of further channels to where they are, as a share of the evidence.
 _ANCHOR_RIDGE = 1e-3
 _LEAST_SPREAD = 0.02
@@ -178,11 +192,23 @@ def common_weights(found: Moments) -> Floats:
     return weights
 
 
+def usual_sizes(components: tuple[Component, ...], places: NDArray[np.float32]) -> Floats:
+    """Count the samples that each component has where weights are the usual ones, shape (M,)."""
+    sizes: Floats = np.exp(log_mixing(usual_weights(components), places)).sum(axis=0)
+    return sizes
+
+
 def local_weights(
-    before: Floats, size: Floats, mixing: Floats, components: tuple[Component, ...]
+    before: Floats, size: Floats, mixing: Floats, usual: Floats, components: tuple[Component, ...]
 ) -> Floats:
-    """Weights that scale each component's map until its total is what was found, shape (M,)."""
-    weights: Floats = before * size / np.exp(mixing).sum(axis=0)
+    """Weights that scale each component's map until its total is what was found, shape (M,).
+
+    Found are the samples' responsibilities (`size`) and pseudo-samples, a multiple of the `usual`
+    sizes: a prior on the weights, whose mode the steps of generalised iterative scaling climb to
+    (Darroch & Ratcliff 1972, doi:10.1214/aoms/1177692379).
+    """
+    counted = (size + _PLACED_WEIGHT_TIE * usual) / (1 + _PLACED_WEIGHT_TIE)
+    weights: Floats = before * counted / np.exp(mixing).sum(axis=0)
     white = weights[anchors_of(components)[WHITE]]
     for k, component in enumerate(components):
         if component.of_white is not None:
