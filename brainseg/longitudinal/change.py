@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-REPEATABILITY = MappingProxyType({"CSF": 1.64, "GM": 1.52, "WM": 1.04, "brain": 0.29})
+REPEATABILITY = MappingProxyType({"CSF": 1.49, "GM": 1.35, "WM": 1.53, "brain": 0.30})
 """Root mean square of the change in per cent between the visits of three people who hardly changed
 (`pipelines/evaluate_longitudinal.py`): two scans of 1 mm within 90 days, and two pairs of clinical
 scans with slices of 3 mm, one of them on two grids and with a contrast agent at one visit. What

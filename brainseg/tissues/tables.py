@@ -162,7 +162,7 @@ def volumes_ml(fractions: NDArray[np.float32], voxel_ml: float) -> dict[str, flo
     return {t.abbreviation: float(v) for t, v in zip(THREE.tissues, sums, strict=True)}
 
 
-REPEATABILITY_ALONE = MappingProxyType({"CSF": 13.2, "GM": 2.7, "WM": 5.0, "brain": 2.4})
+REPEATABILITY_ALONE = MappingProxyType({"CSF": 12.0, "GM": 6.2, "WM": 3.4, "brain": 2.4})
 """By how much the volumes of one scan repeat, in per cent: root mean square difference between two
 scans that were segmented each by itself, over the square root of two. Three people who hardly
 changed, the default route, T1w alone (`pipelines/evaluate_longitudinal.py`): two scans of 1 mm

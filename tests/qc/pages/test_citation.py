@@ -51,7 +51,7 @@ def test_a_flat_bias_field_is_told_from_the_record(base: dict) -> None:
 
 
 def test_the_paragraph_says_how_well_volumes_repeat(base: dict) -> None:
-    assert "volumes of one T1w scan repeated to 13 % (CSF), 2.7 % (grey" in methods.paragraph(base)
+    assert "volumes of one T1w scan repeated to 12 % (CSF), 6.2 % (grey" in methods.paragraph(base)
 
 
 PERSON = {
