@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from brainseg.anatomy import convnet, head, map_checks, prior
 from brainseg.anatomy.classes import CLASSES, N_BRAIN, TISSUE
@@ -73,6 +76,17 @@ def test_a_plausible_map_raises_no_doubt_and_one_without_a_stem_does() -> None:
     doubts = map_checks.doubts(map_checks.measure(blocks(stem=False)))
     assert len(doubts) == 1
     assert doubts[0].startswith("brain stem 0.000")
+
+
+def test_a_turned_head_raises_no_doubt_and_half_a_head_does() -> None:
+    whole = blocks()
+    turned = ndimage.rotate(whole.probabilities, 25, axes=(1, 3), reshape=False, order=0)
+    turned[CLASSES.index("nothing")] += turned.sum(axis=0) == 0
+    assert map_checks.doubts(map_checks.measure(replace(whole, probabilities=turned))) == ()
+    half = whole.probabilities.copy()
+    half[:, : SIDE // 2] = np.eye(len(CLASSES))[CLASSES.index("nothing")][:, None, None, None]
+    doubts = map_checks.doubts(map_checks.measure(replace(whole, probabilities=half)))
+    assert any(d.startswith("asymmetry 1.000") for d in doubts)
 
 
 def test_a_map_of_nothing_is_doubted() -> None:
