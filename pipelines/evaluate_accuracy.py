@@ -83,6 +83,8 @@ STRUCTURES = {
     0.97: (7, 46),
 }
 STRUCTURE_SD = 0.02
+# The truths have 1 CSF, 2 GM, 3 WM.
+TRUTH_OF_THREE = np.array([0, 2, 3, 1], np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ class Case:
         own = table == self.table
         found = fit.labels if own else fit.three_labels
         if table == "three" or not own:
-            found = np.array([0, 2, 3, 1], np.uint8)[found]  # the truths have 1 CSF, 2 GM, 3 WM
+            found = TRUTH_OF_THREE[found]
         boundary = fit.labels == 2 if table == "intensity" else np.zeros(found.shape, bool)
         return self.score(found, boundary)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from evaluate_accuracy import ROOT, Case, brainweb, held_out, oasis
+from evaluate_accuracy import ROOT, TRUTH_OF_THREE, Case, brainweb, held_out, oasis
 from numpy.typing import NDArray
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
@@ -76,7 +76,7 @@ def judged(case: Case, prior: NDArray[np.float32] | None) -> list[float]:
         options=FitOptions(prior="tied"),
         spatial_prior=prior,
     )
-    found = [np.array([0, 2, 3, 1], np.uint8)[fit.three_labels]]
+    found = [TRUTH_OF_THREE[fit.three_labels]]
     if prior is not None:
         found.append(TISSUE[prior.argmax(axis=0)].astype(np.uint8))
     out = []
@@ -88,11 +88,10 @@ def judged(case: Case, prior: NDArray[np.float32] | None) -> list[float]:
 
 def three(case: Case) -> Case:
     """Return the case with a truth of CSF, grey and white everywhere inside the mask."""
+    if case.table != "six":
+        return case
     names = {"CSF": 1, "GM": 2, "WM": 3}
-    if case.table == "six":
-        truth = THREE_OF_SIX[case.truth]
-        return Case(case.name, case.volume, case.mask, truth, names)
-    return case
+    return Case(case.name, case.volume, case.mask, THREE_OF_SIX[case.truth], names)
 
 
 def main() -> None:

@@ -22,12 +22,14 @@ LIMITS = {
     "deep_grey": (0.015, 0.075),
     "ventricles": (0.001, 0.18),
     "asymmetry": (0.0, 0.3),
+    "cerebellar_asymmetry": (0.0, 0.6),
 }
 """Least and most of each measure in a whole head. Entropy is 0.63 to 0.84 on 32 real scans of any
 contrast, 0.85 at most where they were turned, cropped or noisy, and 2.56 (ln 13: thirteen classes
 alike) where nothing is known. The shares span half to twice those of adults, hydrocephalus
 included. Asymmetry is 0.16 at most in whole heads turned by 15 degrees, 0.30 where a third of a
-head's width is missing, and 0.40 to 0.82 of half heads."""
+head's width is missing, and 0.40 to 0.82 of half heads; the cerebellum's is up to 0.41 in whole
+heads turned so, and 1 where a half of it is lost."""
 NO_HEAD = 1.05
 """Entropy above which there is no head: spheres, bottles, grid phantoms and fruits drawn with noise
 have 1.07 to 1.42 (`pipelines/evaluate_network.py --table strangers`), heads with all intensities
@@ -117,8 +119,9 @@ def measure(found: HeadMap) -> dict[str, float]:
         entropy of the classes there, in nats (ln 13 = 2.56 where nothing is known); the shares of
         the brain that are ``cerebellum``, ``brain_stem``, ``deep_grey`` and ``ventricles``;
         ``asymmetry``, the difference of the deep grey matter left and right of the brain's middle,
-        over its sum. It lies near the middle, so a head that is turned stays symmetric; of the
-        cerebellum, two thirds are on one side of a head turned by 15 degrees.
+        over its sum, which lies near the middle also of a head that is turned; and
+        ``cerebellar_asymmetry``, the same of the cerebellum, of which two thirds are then on one
+        side.
     """
     inside = found.brain > 0.5
     names = ("brain_ml", *LIMITS)
@@ -132,7 +135,11 @@ def measure(found: HeadMap) -> dict[str, float]:
     share = dict(zip(CLASSES, (count / total).tolist(), strict=True))
     x = np.nonzero(inside)[0].astype(float)
     right = x > x.mean()
-    deep = right[best == CLASSES.index("deep_grey")]
+
+    def asymmetry(*members: str) -> float:
+        sides = right[np.isin(best, [CLASSES.index(m) for m in members])]
+        return abs(2 * float(sides.mean()) - 1) if len(sides) else 1.0
+
     return {
         "brain_ml": total * found.view.voxel**3 / 1000,
         "entropy": entropy,
@@ -140,7 +147,8 @@ def measure(found: HeadMap) -> dict[str, float]:
         "brain_stem": share["brain_stem"],
         "deep_grey": share["deep_grey"],
         "ventricles": share["ventricles"],
-        "asymmetry": abs(2 * float(deep.mean()) - 1) if len(deep) else 1.0,
+        "asymmetry": asymmetry("deep_grey"),
+        "cerebellar_asymmetry": asymmetry("cerebellar_grey", "cerebellar_white"),
     }
 
 

@@ -57,8 +57,8 @@ class Component:
     learns : bool
         Whether its mean and covariance are learnt; else they stay the expected ones.
     usual : float
-        Expected weight on a map of places, as a multiple of pure grey matter's: about the median
-        of what was estimated, without expectation, on real and drawn scans.
+        Expected weight on a map of places, as a multiple of pure grey matter's: between what was
+        estimated, without expectation, on scans of healthy adults and of older people.
     of_white : float or None
         Its weight as a share of white matter's, for what is too little to tell its weight; None
         where that is estimated.

@@ -89,6 +89,15 @@ def test_a_turned_head_raises_no_doubt_and_half_a_head_does() -> None:
     assert any(d.startswith("asymmetry 1.000") for d in doubts)
 
 
+def test_a_map_that_lost_half_of_the_cerebellum_is_doubted() -> None:
+    found = blocks()
+    cerebellum = found.probabilities.argmax(axis=0) == CLASSES.index("cerebellar_grey")
+    cerebellum[SIDE // 2 :] = False
+    found.probabilities[:, cerebellum] = np.eye(len(CLASSES))[CLASSES.index("white")][:, None]
+    doubts = map_checks.doubts(map_checks.measure(found))
+    assert any(d.startswith("cerebellar asymmetry 1.000") for d in doubts)
+
+
 def test_a_map_of_nothing_is_doubted() -> None:
     p = np.full((len(CLASSES), 16, 16, 16), 1 / len(CLASSES), np.float32)
     found = HeadMap(p, Grid((0.0, 0.0, 0.0), 2.0, (16, 16, 16)))
